@@ -1,0 +1,101 @@
+"""The file operations that a crash must not break; everything that store and shards put on disk goes through here.
+
+A file becomes visible under its final name only when it is whole and on disk: temporary name, fsync, rename, fsync of
+the folder. Nothing that bears a name under `_tmp/` is ever read as a result.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TMP = "_tmp"
+CHUNK_BYTES = 1 << 20
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write; on success it becomes `path`, on an exception nothing does.
+
+    The temporary file lies in `_tmp/` beside the final one, hence on the same file system.
+    """
+    scratch = path.parent / TMP
+    scratch.mkdir(parents=True, exist_ok=True)
+    temporary = scratch / f"{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    try:
+        yield temporary
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.rmdir()
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished temporary file its final name, replacing what had it."""
+    fsync(temporary)
+    os.replace(temporary, path)
+    fsync(path.parent)
+
+
+def publish_first(temporary: Path, path: Path) -> bool:
+    """Give a finished temporary file its final name unless another was first; return whether this one won.
+
+    `os.link` fails where the name exists, so of any number of writers exactly one wins.
+    """
+    fsync(temporary)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync(path.parent)
+    return True
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file under its final name, or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with placed(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as indented JSON with sorted keys, so that equal documents are equal bytes."""
+    write_bytes(path, (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def canonical_json(document: Any) -> bytes:
+    """Encode a document for hashing: sorted keys, no spaces, NaN refused."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_file(path: Path) -> str:
+    """Hash a file's bytes in bounded memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder that may not be there."""
+    shutil.rmtree(path, ignore_errors=True)

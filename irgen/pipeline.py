@@ -1,0 +1,224 @@
+"""The chain of stages: what each reads, whether it is done, and running one.
+
+This is what flows, the command line and the plan have in common. It knows no stage's inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from irgen import files, store
+from irgen.errors import SettingsError
+from irgen.settings import Manifest, Settings
+from irgen.store import Ref
+
+log = logging.getLogger(__name__)
+
+
+class StageModule(Protocol):
+    """What a module of `irgen.stages` has.
+
+    `run` is called with the stage's sections and input folders by name and `out`. `externals` names the content
+    digests of what the stage reads from outside the store.
+    """
+
+    VERSION: int
+
+    def run(self, **arguments: Any) -> dict[str, Any]: ...  # noqa: D102
+
+    def externals(self, **sections: Settings) -> dict[str, str]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the way of the data.
+
+    Attributes:
+        number: place in the order of the flow, and in the folder's name.
+        name: also the module in `irgen.stages`.
+        sections: of the manifest, that it obeys.
+        inputs: stages whose outputs it reads.
+    """
+
+    number: int
+    name: str
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the folder that holds its outputs."""
+        return f"{self.number:02d}-{self.name}"
+
+    def module(self) -> StageModule:
+        """Import its code."""
+        return cast(StageModule, importlib.import_module(f"irgen.stages.{self.name}"))
+
+
+STAGES = (
+    Stage(1, "frames", ("frames",), ()),
+    Stage(2, "captions", ("captions",), ("frames",)),
+    Stage(3, "negatives", ("negatives",), ("frames", "captions")),
+    Stage(4, "verifier", ("verifier",), ("frames", "captions", "negatives")),
+    Stage(5, "adapter", ("adapter", "base"), ("frames", "captions")),
+    Stage(6, "samples", ("samples", "base"), ("captions", "verifier", "adapter")),
+    Stage(8, "shards", ("shards",), ("frames", "captions", "samples")),
+    Stage(9, "report", ("report",), ("frames", "captions", "negatives", "verifier", "samples", "shards")),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def stage_named(name: str) -> Stage:
+    """Return a stage.
+
+    Raises:
+        SettingsError: no such stage; lists what there is.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise SettingsError(f"no stage is called {name!r}", f"Stages: {', '.join(NAMES)}.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stage's output and how it came about.
+
+    Attributes:
+        ref: the output.
+        reused: True where it was there already.
+        seconds: wall time of this call.
+        figures: what the stage measured, from the output's manifest.
+    """
+
+    ref: Ref
+    reused: bool
+    seconds: float
+    figures: dict[str, Any]
+
+
+def dataset_root(data: Path, dataset: str) -> Path:
+    """Return the folder of all outputs of one dataset."""
+    return data / dataset
+
+
+def identify(
+    stage: Stage, sections: Mapping[str, Settings], inputs: Mapping[str, Ref]
+) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Return a stage's fingerprint, its resolved settings and the contents of all it reads."""
+    module = stage.module()
+    settings = {name: sections[name].model_dump(mode="json") for name in stage.sections}
+    contents = {name: inputs[name].content for name in stage.inputs}
+    contents |= module.externals(**{name: sections[name] for name in stage.sections})
+    return store.fingerprint(stage.name, module.VERSION, settings, contents), settings, contents
+
+
+def run_stage(stage: Stage, root: Path, sections: Mapping[str, Settings], inputs: Mapping[str, Ref]) -> Outcome:
+    """Make a stage's output, or take the one that is there; carry on where an interrupted run stopped.
+
+    Args:
+        stage: which.
+        root: the dataset's folder.
+        sections: the manifest sections that the stage obeys, by name.
+        inputs: outputs of the stages it reads, by name; verified before use.
+
+    Raises:
+        StoreError: an input is damaged.
+        IrgenError: whatever the stage raises.
+    """
+    started = time.monotonic()
+    for ref in inputs.values():
+        if found := store.problems(ref.folder):
+            raise store.StoreError(f"{ref.stage}: {found[0]}", f"Run `irgen run` again: it redoes {ref.stage}.")
+    name, settings, contents = identify(stage, sections, inputs)
+    folder = root / stage.folder_name / name
+    with store.exclusive(folder):
+        done = (folder / store.MANIFEST).exists()
+        if done and not (found := store.problems(folder)):
+            files.remove_tree(folder / files.TMP)
+            manifest = store.read_manifest(folder)
+            return Outcome(store.ref(folder), True, time.monotonic() - started, manifest["figures"])
+        if done:
+            log.warning("%s: redone, because its output is damaged: %s", stage.name, found[0])
+            files.remove_tree(folder)
+            (folder / files.TMP).mkdir(parents=True)
+        arguments: dict[str, Any] = {key: sections[key] for key in stage.sections}
+        arguments |= {key: inputs[key].folder for key in stage.inputs}
+        figures = stage.module().run(**arguments, out=folder)
+        files.remove_tree(folder / files.TMP)
+        seconds = time.monotonic() - started
+        files.write_json(folder / store.COST, {"seconds": round(seconds, 3), "host": platform.node()})
+        document = {
+            "stage": stage.name,
+            "version": stage.module().VERSION,
+            "fingerprint": name,
+            "settings": settings,
+            "inputs": contents,
+            "figures": figures,
+        }
+        store.write_manifest(folder, document, store.listing(folder))
+    return Outcome(store.ref(folder), False, seconds, figures)
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """What a run would do with one stage, and why."""
+
+    stage: str
+    action: Literal["reuse", "redo", "resume"]
+    reason: str
+    ref: Ref | None
+
+
+def plan(manifest: Manifest, data: Path) -> list[PlanLine]:
+    """Say for every stage whether a run would reuse, redo or resume it."""
+    root = dataset_root(data, manifest.dataset)
+    refs: dict[str, Ref] = {}
+    lines = []
+    for stage in STAGES:
+        line = _plan_stage(stage, manifest, root, refs)
+        if line.ref is not None:
+            refs[stage.name] = line.ref
+        lines.append(line)
+    return lines
+
+
+def _plan_stage(stage: Stage, manifest: Manifest, root: Path, refs: Mapping[str, Ref]) -> PlanLine:
+    waiting = [name for name in stage.inputs if name not in refs]
+    if waiting:
+        return PlanLine(stage.name, "redo", f"reads {', '.join(waiting)}, to be made first", None)
+    sections = {name: getattr(manifest, name) for name in stage.sections}
+    name, settings, contents = identify(stage, sections, refs)
+    folder = root / stage.folder_name / name
+    if (folder / store.MANIFEST).exists():
+        found = store.problems(folder)
+        if found:
+            return PlanLine(stage.name, "redo", f"its output is damaged: {found[0]}", None)
+        return PlanLine(stage.name, "reuse", f"done: {folder}", store.ref(folder))
+    if folder.exists():
+        return PlanLine(stage.name, "resume", f"interrupted: {folder}", None)
+    earlier = store.latest(root / stage.folder_name)
+    if earlier is None:
+        return PlanLine(stage.name, "redo", "not made yet", None)
+    before = store.read_manifest(earlier.folder)
+    reasons = [f"code version {before['version']} -> {stage.module().VERSION}"]
+    if before["version"] == stage.module().VERSION:
+        reasons = _differences(before["settings"], settings) + [
+            f"{key} changed" for key in contents if before["inputs"].get(key) != contents[key]
+        ]
+    return PlanLine(stage.name, "redo", "; ".join(reasons), None)
+
+
+def _differences(before: Any, after: Any, where: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted({*before, *after})
+        parts = [_differences(before.get(key), after.get(key), f"{where}.{key}".lstrip(".")) for key in keys]
+        return [line for part in parts for line in part]
+    return [] if before == after else [f"{where}: {before} -> {after}"]

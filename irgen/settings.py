@@ -1,0 +1,318 @@
+"""Settings: one small frozen model a stage; a whole dataset is one manifest.
+
+A field that is unknown, out of range or in contradiction with another is refused when the manifest is read. Every
+description is what the Prefect form and `--help` show.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from irgen.errors import SettingsError
+
+NegativeKind = Literal["gray", "inverted", "agc", "rgb"]
+Precision = Literal["auto", "bf16", "fp32"]
+MINIATURE = "miniature"
+"""As a base or a verifier's model: the small one that comes with irgen."""
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class MiniatureScenes(Settings):
+    """How many procedural scenes the miniature source draws."""
+
+    train: int = Field(1200, ge=8, description="Scenes in sets 00 to 05.")
+    test: int = Field(512, ge=8, description="Scenes in sets 06 to 11.")
+    seed: int = Field(0, ge=0, description="Another seed, other scenes.")
+
+
+class FramesSettings(Settings):
+    """Where frames come from."""
+
+    source: Literal["kaist", "roadscene", "hit-uav", "folder", "miniature"] = Field(
+        description="Adapter that reads the raw data."
+    )
+    root: str = Field("", description="Folder of the raw data; empty for the miniature, which draws its own.")
+    annotations: str = Field(
+        "", description="Folder or .tar.gz of annotations; empty takes what lies beside the images (improved first)."
+    )
+    image_sets: tuple[str, ...] = Field(
+        (), description="List files of frame ids (KAIST's imageSets); only those frames are taken."
+    )
+    annotations_only: bool = Field(False, description="Read annotations alone, without images.")
+    val_fraction: float = Field(0.15, ge=0, lt=0.5, description="Share of the training videos kept for calibration.")
+    test_fraction: float = Field(
+        0.25, ge=0, lt=1, description="Share of videos kept for testing, in sources without an official split."
+    )
+    ignore_labels: tuple[str, ...] = Field(("people", "person?"), description="Classes whose boxes are marked ignore.")
+    scenes: MiniatureScenes = Field(MiniatureScenes(), description="Only for the miniature source.")
+
+    @model_validator(mode="after")
+    def _root_fits_source(self) -> Self:
+        if self.source == "miniature" and (self.root or self.annotations or self.image_sets or self.annotations_only):
+            raise ValueError("source miniature draws its own frames: leave root, annotations and image_sets empty")
+        if self.source != "miniature" and not (self.root or (self.annotations_only and self.annotations)):
+            raise ValueError(f"source {self.source} needs `root`, the folder of its raw data")
+        if self.source != "miniature" and self.scenes != MiniatureScenes():
+            raise ValueError(f"`scenes` is for the miniature source, not for {self.source}")
+        return self
+
+
+class CaptionsSettings(Settings):
+    """How frames are described."""
+
+    train_frames: int = Field(1000, ge=1, description="Frames of the train split to caption; all when there are fewer.")
+    val_frames: int = Field(500, ge=1, description="Frames of the val split to caption.")
+    test_frames: int = Field(2252, ge=1, description="Frames of the test split to caption.")
+    captioner: Literal["rules", "vlm"] = Field(
+        "rules", description="rules: from set and boxes. vlm: a vision-language model by day, merged with the rules."
+    )
+    vlm_model: str = Field("", description="Hub id or folder of the vision-language model; only with captioner vlm.")
+    max_tokens: int = Field(77, ge=16, le=77, description="CLIP tokens a formatted caption may have.")
+    seed: int = Field(0, ge=0, description="Varies the wording and the choice of frames.")
+
+    @model_validator(mode="after")
+    def _vlm_has_model(self) -> Self:
+        if (self.captioner == "vlm") != bool(self.vlm_model):
+            raise ValueError("captioner vlm needs vlm_model (a hub id or folder), and vlm_model needs captioner vlm")
+        return self
+
+
+class NegativesSettings(Settings):
+    """Which not-infrared images the verifier learns from."""
+
+    kinds: tuple[NegativeKind, ...] = Field(
+        ("gray", "inverted", "agc", "rgb"),
+        description="gray: luma of the visible frame; inverted: its negative; agc: LWIR with a wrong gain control; "
+        "rgb: the visible frame itself. Leave some out for an ablation.",
+    )
+    seed: int = Field(0, ge=0, description="Of the wrong gain controls.")
+
+    @model_validator(mode="after")
+    def _kinds_differ(self) -> Self:
+        if len(set(self.kinds)) != len(self.kinds):
+            raise ValueError(f"kinds has a kind twice: {list(self.kinds)}")
+        return self
+
+
+class VerifierBar(Settings):
+    """The least the verifier must reach on held-out frames; the stage fails under it."""
+
+    gray: float = Field(0.98, ge=0, le=1, description="AUC of real infrared against grayscale of the visible frame.")
+    inverted: float = Field(0.0, ge=0, le=1, description="AUC against inverted grayscale.")
+    agc: float = Field(0.0, ge=0, le=1, description="AUC against infrared with a wrong gain control.")
+    rgb: float = Field(0.0, ge=0, le=1, description="AUC against the visible frame.")
+    match: float = Field(0.65, ge=0, le=1, description="AUC of the true caption against a shuffled one.")
+
+
+class VerifierSettings(Settings):
+    """The CLIP model that scores images, and its finetuning."""
+
+    model: str = Field(
+        "ViT-B-32",
+        description="open_clip architecture, `hf-hub:` id, `local-dir:` folder, or `miniature`.",
+    )
+    pretrained: str = Field(
+        "openai", description="open_clip's tag of the weights; empty where `model` brings its own."
+    )
+    alpha: float = Field(
+        0.5, gt=0, lt=1, description="IRSCORE = (1 - alpha) cos(T(infrared), I) - alpha cos(T(grayscale), I)."
+    )
+    steps: int = Field(400, ge=1, description="Optimiser steps of each training.")
+    batch_size: int = Field(64, ge=2, description="Images a step, real and negative.")
+    learning_rate: float = Field(1e-5, gt=0, description="Peak of the cosine schedule.")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's.")
+    warmup_steps: int = Field(40, ge=0, description="Linear warm-up.")
+    validate_every: int = Field(50, ge=1, description="Steps between validations; the best checkpoint is kept.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="One training a seed; the best by validation stays.")
+    precision: Precision = Field("auto", description="auto: bf16 where the device has it fast, else fp32.")
+    bar: VerifierBar = Field(VerifierBar(), description="Calibration under this fails the stage.")
+
+
+class BaseSettings(Settings):
+    """The diffusion model that is adapted and searched."""
+
+    model: str = Field(
+        "black-forest-labs/FLUX.1-dev", description="Hub id, folder in the diffusers format, or `miniature`."
+    )
+    revision: str = Field("", description="Commit of the hub repository; pin it for a dataset that must last.")
+    height_px: int = Field(512, ge=16, description="Height of the images.")
+    width_px: int = Field(640, ge=16, description="Width of the images.")
+    max_sequence_length: int = Field(512, ge=8, le=512, description="T5 tokens.")
+    precision: Precision = Field("auto", description="auto: bf16 on a GPU that has it, else fp32.")
+
+    @model_validator(mode="after")
+    def _size_fits_patches(self) -> Self:
+        for name in ("height_px", "width_px"):
+            if getattr(self, name) % 8:
+                raise ValueError(f"{name} = {getattr(self, name)} must be a multiple of 8")
+        return self
+
+
+class AdapterSettings(Settings):
+    """The LoRA that turns the base to infrared."""
+
+    rank: int = Field(16, ge=1, description="LoRA rank.")
+    alpha: float = Field(16, gt=0, description="LoRA alpha; the update is scaled by alpha / rank.")
+    target_modules: tuple[str, ...] = Field(
+        ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
+        min_length=1,
+        description="Suffixes of the transformer's linear layers that get an adapter.",
+    )
+    steps: int = Field(2000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(1, ge=1, description="Images in one forward.")
+    gradient_accumulation: int = Field(4, ge=1, description="Forwards an optimiser step.")
+    learning_rate: float = Field(1e-4, gt=0, description="Peak of the schedule.")
+    warmup_steps: int = Field(100, ge=0, description="Linear warm-up, then constant.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's.")
+    guidance: float = Field(1.0, ge=0, description="Embedded guidance while training a guidance-distilled base.")
+    gradient_checkpointing: bool = Field(True, description="Trade time for memory.")
+    checkpoint_every: int = Field(250, ge=1, description="Steps between checkpoints that a killed run resumes from.")
+    grid_images: int = Field(16, ge=1, description="Images in the sample grid of the finished adapter.")
+    seed: int = Field(0, ge=0, description="Of initial weights, data order, noises and timesteps.")
+
+
+class RandomSearch(Settings):
+    """Best of N noises. NFE = candidates x steps."""
+
+    algorithm: Literal["random"] = "random"
+    candidates: int = Field(12, ge=1, description="Noises a prompt.")
+
+
+class ZeroOrderSearch(Settings):
+    """Hill climbing among a pivot's neighbours. NFE = steps x (warm_start + neighbours x iterations)."""
+
+    algorithm: Literal["zero_order"] = "zero_order"
+    warm_start: int = Field(4, ge=1, description="Random noises at first; the best is the first pivot.")
+    neighbours: int = Field(4, ge=1, description="Noises around the pivot, each iteration.")
+    iterations: int = Field(2, ge=1, description="Times the pivot moves to the best noise so far.")
+    cosine: float = Field(0.7, ge=0, lt=1, description="Between pivot and neighbour; larger is a smaller step.")
+
+
+Search = Annotated[RandomSearch | ZeroOrderSearch, Field(discriminator="algorithm")]
+
+
+class SamplesSettings(Settings):
+    """What is generated, and how it is searched."""
+
+    images: int = Field(10_000, ge=1, description="Images in the dataset.")
+    steps: int = Field(28, ge=1, description="Denoising steps.")
+    guidance: float = Field(3.5, ge=0, description="Embedded guidance of a guidance-distilled base.")
+    search: Search = Field(RandomSearch(), description="The algorithm and its budget.")
+    batch_size: int = Field(4, ge=1, description="Images in one forward: the one fixed, padded shape.")
+    prompts_at_once: int = Field(4, ge=1, description="Prompts searched side by side.")
+    images_per_shard: int = Field(256, ge=1, description="A shard is the unit of work that a crash can lose.")
+    image_format: Literal["png", "jpg"] = Field("png", description="jpg is written at quality 95, 4:4:4.")
+    seed: int = Field(0, ge=0, description="Another seed, other images.")
+
+
+class ShardsSettings(Settings):
+    """The finished dataset."""
+
+    licence: str = Field("", description="Licence named in the dataset's card.")
+    description: str = Field("", description="One paragraph for the card.")
+
+
+class ReportSettings(Settings):
+    """The validation report."""
+
+    feature_net: Literal["auto", "inception", "scenenet"] = Field(
+        "auto", description="auto: clean-fid's Inception where its weights are there, else scenenet, which is shipped."
+    )
+    images: int = Field(2252, ge=2, description="N on both sides of every distance, at most; the report prints it.")
+    bootstrap: int = Field(100, ge=0, description="Resamplings for intervals; 0 leaves them out.")
+    grid_images: int = Field(16, ge=1, description="Images of each kind in the page's grids.")
+    seed: int = Field(0, ge=0, description="Of the choice of images and resamplings.")
+
+
+class Manifest(Settings):
+    """What to build: one dataset."""
+
+    dataset: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Its name, and its folder under the data folder."
+    )
+    base: BaseSettings = BaseSettings()
+    frames: FramesSettings
+    captions: CaptionsSettings = CaptionsSettings()
+    negatives: NegativesSettings = NegativesSettings()
+    verifier: VerifierSettings = VerifierSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    samples: SamplesSettings = SamplesSettings()
+    shards: ShardsSettings = ShardsSettings()
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _bar_has_negatives(self) -> Self:
+        for kind in ("gray", "inverted", "agc", "rgb"):
+            if kind not in self.negatives.kinds and getattr(self.verifier.bar, kind) > 0:
+                raise ValueError(
+                    f"verifier.bar.{kind} asks for an AUC against {kind}, but negatives.kinds leaves {kind} out: "
+                    f"add it there or set verifier.bar.{kind} to 0"
+                )
+        return self
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check a manifest.
+
+    `frames.root`, `frames.annotations` and `frames.image_sets` may use `~`; relative ones are taken from the folder
+    in which the command runs.
+
+    Raises:
+        SettingsError: no such file, not YAML, or a field that is unknown, missing, out of range or contradictory;
+            the message names the file and the field.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})", "See manifests/ for examples.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: must be a mapping with `dataset:` and `frames:`", "See manifests/ for examples.")
+    return parse(Manifest, document, str(path))
+
+
+def parse(model: type[S], document: dict[str, Any], where: str) -> S:
+    """Build settings from a mapping; `where` names the file or option in errors.
+
+    Raises:
+        SettingsError: naming every offending field, its value and what is allowed.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        lines = [_problem(model, problem) for problem in error.errors(include_url=False)]
+        raise SettingsError(f"{where}: " + "; ".join(lines), "`irgen settings` lists every field.") from error
+
+
+def _problem(model: type[BaseModel], problem: Any) -> str:
+    """Word one of pydantic's errors, naming the field as the manifest spells it."""
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(problem["loc"][-1]), _field_names(model), n=1)
+        return f"unknown field `{field}`" + (f" (did you mean `{close[0]}`?)" if close else "")
+    if problem["type"] == "missing":
+        return f"field `{field}` is missing"
+    text = problem["msg"].removeprefix("Value error, ")
+    if not field or isinstance(problem["input"], dict):
+        return f"{field}: {text}" if field else text
+    return f"`{field}` = {problem['input']!r}: {text}"
+
+
+def _field_names(model: type[BaseModel]) -> list[str]:
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        names.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names.extend(_field_names(field.annotation))
+    return names

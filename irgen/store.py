@@ -1,0 +1,170 @@
+"""Stage outputs: named by fingerprint, done when their manifest says so.
+
+A stage writes into `<root>/<NN-stage>/<fingerprint>/`, each file whole (`files.placed`), and `manifest.json` last.
+A folder without a manifest is an interrupted run that the next one carries on; only `_tmp/` in it may hold scratch.
+The manifest lists every file with its sha256 and carries its own digest; nothing in it depends on the clock, the
+machine or the place of the folder, so that equal work gives equal bytes. What does (seconds, versions, host) is in
+`cost.json` beside it, which is not part of the output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from irgen import files
+from irgen.errors import StoreError
+
+MANIFEST = "manifest.json"
+COST = "cost.json"
+FINGERPRINT_DIGITS = 16
+
+
+class Ref(BaseModel):
+    """What travels between stages: where an output lies and what is in it.
+
+    Attributes:
+        stage: name of the stage that made it.
+        path: its folder.
+        content: digest over its files; an input's content is part of the fingerprint of every later stage.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    path: str
+    content: str
+
+    @property
+    def folder(self) -> Path:
+        """The output's folder."""
+        return Path(self.path)
+
+
+def fingerprint(stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Name an output by everything that decides it.
+
+    Args:
+        stage: the stage's name.
+        version: of its code; raised when its meaning changes.
+        settings: resolved settings, JSON-able.
+        inputs: content digests of earlier stages' outputs and of what comes from outside (raw data, weights).
+    """
+    identity = {"stage": stage, "version": version, "settings": settings, "inputs": inputs}
+    return hashlib.sha256(files.canonical_json(identity)).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def listing(folder: Path) -> list[dict[str, Any]]:
+    """List an output's files, sorted by path: path, sha256, bytes. `_tmp/` and the files about the run are left out."""
+    rows = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and files.TMP not in path.relative_to(folder).parts and name not in (MANIFEST, COST):
+            rows.append({"path": name, "sha256": files.sha256_file(path), "bytes": path.stat().st_size})
+    return rows
+
+
+def content_of(rows: list[dict[str, Any]]) -> str:
+    """Digest a listing."""
+    return hashlib.sha256(files.canonical_json(rows)).hexdigest()
+
+
+def write_manifest(folder: Path, document: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write `manifest.json`: the document, the files, the content digest and the manifest's own digest."""
+    body = {**document, "files": rows, "content": content_of(rows)}
+    digest = hashlib.sha256(files.canonical_json(body)).hexdigest()
+    files.write_json(folder / MANIFEST, {**body, "digest": digest})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check a manifest's own digests (not the files it lists: see `problems`).
+
+    Raises:
+        StoreError: no manifest, not JSON, or altered.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        digest = manifest.pop("digest")
+        rows = manifest["files"]
+    except FileNotFoundError as error:
+        raise StoreError(f"{folder}: not a finished output (no {MANIFEST})", "Run its stage again.") from error
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise StoreError(f"{path}: unreadable or damaged ({error})", "Run its stage again.") from error
+    encoded = files.canonical_json(manifest)
+    if hashlib.sha256(encoded).hexdigest() != digest or content_of(rows) != manifest["content"]:
+        raise StoreError(f"{path}: was changed after it was written (digest differs)", "Run its stage again.")
+    # One byte of white space is a change too: the file must be what write_json makes of the document.
+    canonical = json.dumps({**manifest, "digest": digest}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    if path.read_bytes() != canonical.encode():
+        raise StoreError(f"{path}: was changed after it was written (bytes differ)", "Run its stage again.")
+    return {**manifest, "digest": digest}
+
+
+def problems(folder: Path, *, hashes: bool = True) -> list[str]:
+    """Compare an output with its manifest; return one line for each thing wrong, none when it is sound.
+
+    Args:
+        folder: the output.
+        hashes: compare sha256 too, not only presence and size.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except StoreError as error:
+        return [error.what]
+    found = []
+    for row in manifest["files"]:
+        path = folder / row["path"]
+        if not path.is_file():
+            found.append(f"{path}: missing")
+        elif path.stat().st_size != row["bytes"]:
+            found.append(f"{path}: {path.stat().st_size} bytes, the manifest says {row['bytes']}")
+        elif hashes and files.sha256_file(path) != row["sha256"]:
+            found.append(f"{path}: contents changed (sha256 differs)")
+    known = {row["path"] for row in manifest["files"]} | {MANIFEST, COST}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and files.TMP not in inside.parts and inside.as_posix() not in known:
+            found.append(f"{path}: not in the manifest")
+    return found
+
+
+def ref(folder: Path) -> Ref:
+    """Refer to a finished output.
+
+    Raises:
+        StoreError: not finished, or its manifest is damaged.
+    """
+    manifest = read_manifest(folder)
+    return Ref(stage=manifest["stage"], path=str(folder), content=manifest["content"])
+
+
+def latest(stage_folder: Path) -> Ref | None:
+    """Return the newest sound output of a stage, or None."""
+    manifests = sorted(stage_folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in manifests:
+        if not problems(path.parent):
+            return ref(path.parent)
+    return None
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[Path]:
+    """Hold an output's lock while working on it, so that two runs of the same work do it once.
+
+    The lock saves work; what keeps results right is that files and manifest are placed whole.
+    """
+    scratch = folder / files.TMP
+    scratch.mkdir(parents=True, exist_ok=True)
+    lock_path = folder.parent / f".{folder.name}.lock"
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        scratch.mkdir(parents=True, exist_ok=True)
+        yield folder
