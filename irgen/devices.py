@@ -11,7 +11,14 @@ def device() -> torch.device:
 
 
 def dtype(precision: Precision) -> torch.dtype:
-    """Resolve a precision setting: `auto` is bf16 on a GPU that has it, else fp32 (on CPUs bf16 is slower)."""
+    """Resolve a precision setting: `auto` is bf16 where the device multiplies in it, else fp32."""
     if precision == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_multiplies_bf16()
+        return torch.bfloat16 if fast else torch.float32
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Return whether the CPU has bf16 instructions; without them bf16 is slower than fp32."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -78,8 +78,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a document as indented JSON with sorted keys, so that equal documents are equal bytes."""
-    write_bytes(path, (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    """Write a document as `json_bytes`."""
+    write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Any) -> bytes:
+    """Encode a document as indented JSON with sorted keys, so that equal documents are equal bytes."""
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def canonical_json(document: Any) -> bytes:

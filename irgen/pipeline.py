@@ -9,13 +9,13 @@ import importlib
 import logging
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from irgen import files, store
-from irgen.errors import SettingsError
+from irgen.errors import SettingsError, StoreError
 from irgen.settings import Manifest, Settings
 from irgen.store import Ref
 
@@ -120,7 +120,9 @@ def identify(
     return store.fingerprint(stage.name, module.VERSION, settings, contents), settings, contents
 
 
-def run_stage(stage: Stage, root: Path, sections: Mapping[str, Settings], inputs: Mapping[str, Ref]) -> Outcome:
+def run_stage(
+    stage: Stage, root: Path, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], *, redo: bool = False
+) -> Outcome:
     """Make a stage's output, or take the one that is there; carry on where an interrupted run stopped.
 
     Args:
@@ -128,27 +130,55 @@ def run_stage(stage: Stage, root: Path, sections: Mapping[str, Settings], inputs
         root: the dataset's folder.
         sections: the manifest sections that the stage obeys, by name.
         inputs: outputs of the stages it reads, by name; verified before use.
+        redo: throw away what is there, finished or not, and make it anew.
 
     Raises:
         StoreError: an input is damaged.
         IrgenError: whatever the stage raises.
     """
+    identity = identify(stage, sections, inputs)
+    return _run(root / stage.folder_name / identity[0], identity, stage, sections, inputs, redo)
+
+
+def run_in(folder: Path, stage: Stage, sections: Mapping[str, Settings], inputs: Mapping[str, Ref]) -> Outcome:
+    """Do as `run_stage`, in a folder of the caller's choice; this stage's output with other settings is replaced.
+
+    Raises:
+        StoreError: the folder holds something else; or as `run_stage`.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / files.TMP).exists():
+        try:
+            maker = store.read_manifest(folder)["stage"]
+        except StoreError:
+            maker = "something else"
+        if maker != stage.name:
+            raise StoreError(f"{folder}: holds files of {maker}", "Name a folder that is empty or new.")
+    return _run(folder, identify(stage, sections, inputs), stage, sections, inputs, redo=False)
+
+
+def _run(
+    folder: Path,
+    identity: tuple[str, dict[str, Any], dict[str, str]],
+    stage: Stage,
+    sections: Mapping[str, Settings],
+    inputs: Mapping[str, Ref],
+    redo: bool,
+) -> Outcome:
     started = time.monotonic()
     for ref in inputs.values():
         if found := store.problems(ref.folder):
-            raise store.StoreError(f"{ref.stage}: {found[0]}", f"Run `irgen run` again: it redoes {ref.stage}.")
-    name, settings, contents = identify(stage, sections, inputs)
-    folder = root / stage.folder_name / name
+            raise StoreError(f"{ref.stage}: {found[0]}", f"Run `irgen run` again: it redoes {ref.stage}.")
+    name, settings, contents = identity
     with store.exclusive(folder):
         done = (folder / store.MANIFEST).exists()
-        if done and not (found := store.problems(folder)):
-            files.remove_tree(folder / files.TMP)
-            manifest = store.read_manifest(folder)
-            return Outcome(store.ref(folder), True, time.monotonic() - started, manifest["figures"])
-        if done:
-            log.warning("%s: redone, because its output is damaged: %s", stage.name, found[0])
-            files.remove_tree(folder)
-            (folder / files.TMP).mkdir(parents=True)
+        if done and not redo:
+            found = store.problems(folder)
+            if not found and (manifest := store.read_manifest(folder))["fingerprint"] == name:
+                files.remove_tree(folder / files.TMP)
+                return Outcome(store.ref(folder), True, time.monotonic() - started, manifest["figures"])
+            log.warning("%s: redone: %s", stage.name, found[0] if found else "made with other settings")
+        if done or redo:
+            _empty(folder)
         arguments: dict[str, Any] = {key: sections[key] for key in stage.sections}
         arguments |= {key: inputs[key].folder for key in stage.inputs}
         figures = stage.module().run(**arguments, out=folder)
@@ -167,6 +197,12 @@ def run_stage(stage: Stage, root: Path, sections: Mapping[str, Settings], inputs
     return Outcome(store.ref(folder), False, seconds, figures)
 
 
+def _empty(folder: Path) -> None:
+    (folder / store.MANIFEST).unlink(missing_ok=True)  # first: half a removal must not look finished
+    files.remove_tree(folder)
+    (folder / files.TMP).mkdir(parents=True)
+
+
 @dataclass(frozen=True)
 class PlanLine:
     """What a run would do with one stage, and why."""
@@ -177,13 +213,23 @@ class PlanLine:
     ref: Ref | None
 
 
-def plan(manifest: Manifest, data: Path) -> list[PlanLine]:
-    """Say for every stage whether a run would reuse, redo or resume it."""
+def plan(manifest: Manifest, data: Path, redo: Collection[str] = ()) -> list[PlanLine]:
+    """Say for every stage whether a run would reuse, redo or resume it.
+
+    Args:
+        manifest: what to build.
+        data: the data folder.
+        redo: stages to be made anew whatever is there.
+    """
     root = dataset_root(data, manifest.dataset)
     refs: dict[str, Ref] = {}
     lines = []
     for stage in STAGES:
-        line = _plan_stage(stage, manifest, root, refs)
+        line = (
+            PlanLine(stage.name, "redo", "asked for", None)
+            if stage.name in redo
+            else _plan_stage(stage, manifest, root, refs)
+        )
         if line.ref is not None:
             refs[stage.name] = line.ref
         lines.append(line)

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from irgen import files
+
 Split = Literal["train", "val", "test"]
 Time = Literal["day", "night", ""]
 
@@ -215,9 +217,9 @@ R = TypeVar("R", Frame, Reject, Caption, Negative)
 
 
 def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema, chunk_rows: int = 10_000) -> int:
-    """Write records as one Parquet file, a row group a chunk, in bounded memory; return how many."""
+    """Write records as one Parquet file, whole or not at all, a row group a chunk; return how many."""
     count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with files.placed(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for chunk in _chunks(rows, chunk_rows):
             writer.write_table(pa.Table.from_pylist([dataclasses.asdict(row) for row in chunk], schema=schema))
             count += len(chunk)

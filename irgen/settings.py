@@ -6,7 +6,7 @@ description is what the Prefect form and `--help` show.
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -134,7 +134,7 @@ class VerifierSettings(Settings):
     warmup_steps: int = Field(40, ge=0, description="Linear warm-up.")
     validate_every: int = Field(50, ge=1, description="Steps between validations; the best checkpoint is kept.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="One training a seed; the best by validation stays.")
-    precision: Precision = Field("auto", description="auto: bf16 where the device has it fast, else fp32.")
+    precision: Precision = Field("auto", description="auto: bf16 where the device multiplies in it, else fp32.")
     bar: VerifierBar = Field(VerifierBar(), description="Calibration under this fails the stage.")
 
 
@@ -148,7 +148,7 @@ class BaseSettings(Settings):
     height_px: int = Field(512, ge=16, description="Height of the images.")
     width_px: int = Field(640, ge=16, description="Width of the images.")
     max_sequence_length: int = Field(512, ge=8, le=512, description="T5 tokens.")
-    precision: Precision = Field("auto", description="auto: bf16 on a GPU that has it, else fp32.")
+    precision: Precision = Field("auto", description="auto: bf16 where the device multiplies in it, else fp32.")
 
     @model_validator(mode="after")
     def _size_fits_patches(self) -> Self:
@@ -295,6 +295,30 @@ def parse(model: type[S], document: dict[str, Any], where: str) -> S:
         raise SettingsError(f"{where}: " + "; ".join(lines), "`irgen settings` lists every field.") from error
 
 
+def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """List a model's fields, those of nested models after it: dotted name, type, default, description."""
+    rows: list[tuple[str, str, str, str]] = []
+    for name, field in model.model_fields.items():
+        nested = [part for part in (field.annotation, *get_args(field.annotation)) if _is_model(part)]
+        if not nested:
+            default = "required" if field.is_required() else repr(field.default)
+            kind = getattr(field.annotation, "__name__", "") if not get_args(field.annotation) else ""
+            rows.append((prefix + name, kind or _spelled(field.annotation), default, field.description or ""))
+        for part in nested:
+            rows.extend(fields(part, f"{prefix}{name}."))
+    return rows
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _spelled(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    return str(annotation).replace("typing.", "")
+
+
 def _problem(model: type[BaseModel], problem: Any) -> str:
     """Word one of pydantic's errors, naming the field as the manifest spells it."""
     field = ".".join(str(part) for part in problem["loc"])
@@ -313,6 +337,6 @@ def _field_names(model: type[BaseModel]) -> list[str]:
     names: list[str] = []
     for name, field in model.model_fields.items():
         names.append(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if _is_model(field.annotation):
             names.extend(_field_names(field.annotation))
     return names

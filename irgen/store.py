@@ -102,8 +102,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if hashlib.sha256(encoded).hexdigest() != digest or content_of(rows) != manifest["content"]:
         raise StoreError(f"{path}: was changed after it was written (digest differs)", "Run its stage again.")
     # One byte of white space is a change too: the file must be what write_json makes of the document.
-    canonical = json.dumps({**manifest, "digest": digest}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    if path.read_bytes() != canonical.encode():
+    if path.read_bytes() != files.json_bytes({**manifest, "digest": digest}):
         raise StoreError(f"{path}: was changed after it was written (bytes differ)", "Run its stage again.")
     return {**manifest, "digest": digest}
 
@@ -155,6 +154,14 @@ def latest(stage_folder: Path) -> Ref | None:
     return None
 
 
+def seconds(folder: Path) -> float:
+    """Return how long the run that made an output took; 0 where that is not known."""
+    try:
+        return float(json.loads((folder / COST).read_bytes())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[Path]:
     """Hold an output's lock while working on it, so that two runs of the same work do it once.
@@ -163,8 +170,12 @@ def exclusive(folder: Path) -> Iterator[Path]:
     """
     scratch = folder / files.TMP
     scratch.mkdir(parents=True, exist_ok=True)
-    lock_path = folder.parent / f".{folder.name}.lock"
-    with lock_path.open("w") as lock:
+    with lock_path(folder).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         scratch.mkdir(parents=True, exist_ok=True)
         yield folder
+
+
+def lock_path(folder: Path) -> Path:
+    """Return the file that is locked while somebody works on an output."""
+    return folder.parent / f".{folder.name}.lock"

@@ -1,0 +1,21 @@
+"""Sharded outputs: WebDataset tars and Parquet tables that appear whole or not at all."""
+
+from irgen.shards.commit import ShardedOutput
+from irgen.shards.gc import gc
+from irgen.shards.reader import Record, candidates, image, parts, read, read_shard, table
+from irgen.shards.sample import Sample
+from irgen.shards.verify import verify
+
+__all__ = [
+    "Record",
+    "Sample",
+    "ShardedOutput",
+    "candidates",
+    "gc",
+    "image",
+    "parts",
+    "read",
+    "read_shard",
+    "table",
+    "verify",
+]
