@@ -1,0 +1,96 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from irgen import records, store
+from irgen.captions import forms
+from irgen.errors import SourceError
+from irgen.records import Caption, Frame
+from irgen.report.sets import ImageSet, equalised, frame_sets
+from irgen.settings import FramesSettings
+
+
+def frame(split: str, number: int, visible: bool = True) -> Frame:
+    name = f"{split}{number:02d}"
+    paths = (f"visible/{name}.png" if visible else "", f"lwir/{name}.png")
+    return Frame(name, "folder", split, "", f"v{number % 6}", "day", "", *paths, "", "", 8, 6)
+
+
+def caption(of: Frame) -> Caption:
+    text = f"a road, frame {of.id}"
+    return Caption(of.id, of.split, text, forms.infrared(text), forms.grayscale(text), "rules", 12, False)
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Callable[[list[Frame], list[Frame]], tuple[Path, Path]]:
+    """Writes a frames and a captions output, and the images themselves: visible is red, LWIR is gray."""
+
+    def write(frames: list[Frame], captioned: list[Frame]) -> tuple[Path, Path]:
+        raw = tmp_path / "raw"
+        for folder in ("visible", "lwir"):
+            (raw / folder).mkdir(parents=True)
+        for level, one in enumerate(frames):
+            Image.fromarray(np.full((6, 8), level, np.uint8)).save(raw / one.lwir)
+            if one.visible:
+                Image.new("RGB", (8, 6), (200, 0, 0)).save(raw / one.visible)
+        outputs = tmp_path / "frames", tmp_path / "captions"
+        settings = FramesSettings(source="folder", root=str(raw)).model_dump(mode="json")
+        for folder, sections in zip(outputs, ({"frames": settings}, {}), strict=True):
+            folder.mkdir()
+            store.write_manifest(folder, {"settings": sections}, [])
+        records.write_rows(outputs[0] / "frames.parquet", frames, Frame.SCHEMA)
+        records.write_rows(outputs[1] / "captions.parquet", map(caption, captioned), Caption.SCHEMA)
+        return outputs
+
+    return write
+
+
+def test_real_frames_are_split_into_reference_floor_and_baseline(stages: Callable[..., tuple[Path, Path]]) -> None:
+    train, test = ([frame(split, number) for number in range(5)] for split in ("train", "test"))
+    sets = frame_sets(*stages(train + test, train[:2] + test[1:]))
+    assert sets["real"].keys == sets["grayscale"].keys == ("test01", "test02", "test03", "test04")
+    assert sets["floor"].keys == tuple(one.id for one in train)
+    assert sets["real"].captions[0] == "a road, frame test01"
+    assert [image[0, 0].tolist() for image in sets["real"]] == [[level] * 3 for level in (6, 7, 8, 9)]
+    luma = round(0.299 * 200)
+    assert next(iter(sets["grayscale"]))[0, 0].tolist() == [luma] * 3
+
+
+@pytest.mark.parametrize("visible", [0, 1])
+def test_a_baseline_of_too_few_visible_images_is_left_out(
+    stages: Callable[..., tuple[Path, Path]], visible: int
+) -> None:
+    frames = [frame("train", number) for number in range(6)]
+    frames += [frame("test", number, number < visible) for number in range(6)]
+    assert frame_sets(*stages(frames, frames)).keys() == {"real", "floor"}
+
+
+def test_too_few_real_frames_are_named(stages: Callable[..., tuple[Path, Path]]) -> None:
+    frames = [frame("train", 0), frame("train", 1), frame("test", 0), frame("test", 1)]
+    with pytest.raises(SourceError, match="1 captioned test frames"):
+        frame_sets(*stages(frames, frames[:3]))
+
+
+def test_all_sets_are_cut_to_the_smallest_and_to_the_limit(make_set: Callable[..., ImageSet]) -> None:
+    sets = {name: make_set(name, count, 100) for name, count in (("real", 30), ("unguided", 20), ("guided", 20))}
+    cut = equalised(sets, ("unguided", "guided"), 25, seed=0)
+    assert {len(one) for one in cut.values()} == {20}
+    cut = equalised(sets, ("unguided", "guided"), 7, seed=0)
+    assert {len(one) for one in cut.values()} == {7}
+    assert cut["unguided"].keys == cut["guided"].keys != cut["real"].keys
+    assert list(cut["real"].keys) == sorted(cut["real"].keys)
+    assert equalised(sets, ("unguided", "guided"), 7, seed=1)["real"].keys != cut["real"].keys
+
+
+def test_a_set_can_be_read_twice_and_in_part(make_set: Callable[..., ImageSet]) -> None:
+    one = make_set("real", 10, 100).take([1, 4])
+    assert one.captions == ("scene 000001", "scene 000004")
+    np.testing.assert_array_equal(np.stack(list(one)), np.stack(list(one)))
+
+
+def test_videos_are_resampled_whole_only_where_there_are_enough(make_set: Callable[..., ImageSet]) -> None:
+    many, few, none = (make_set("real", 20, 100, videos) for videos in (10, 3, 0))
+    assert many.groups == many.videos and few.groups == few.keys and none.groups == none.keys

@@ -1,0 +1,76 @@
+from typing import Any
+
+import pytest
+
+from irgen.report.verdict import number, verdict, warnings
+
+
+def first(figures: dict[str, Any]) -> tuple[str, str]:
+    finding = verdict(figures)[0]
+    return finding.mood, finding.text
+
+
+def test_a_gain_beyond_its_interval_is_called_help(figures: dict[str, Any]) -> None:
+    mood, text = first(figures)
+    assert mood == "good" and text.startswith("Guidance helps: FID 3.88 unguided, 2.19 guided")
+
+
+def test_a_gain_within_its_interval_is_not_called_help(figures: dict[str, Any]) -> None:
+    figures["intervals"]["gain"]["fid"] = [-0.2, 3.5]
+    mood, text = first(figures)
+    assert mood == "open" and "not shown to be better" in text and "\N{MINUS SIGN}0.200 to 3.50" in text
+
+
+def test_a_loss_beyond_its_interval_is_called_harm(figures: dict[str, Any]) -> None:
+    figures["gain"]["fid"], figures["intervals"]["gain"]["fid"] = -2.0, [-3.0, -1.0]
+    mood, text = first(figures)
+    assert mood == "bad" and "Guidance does harm" in text and "a loss of 2.00 (95 % interval 1.00 to 3.00)" in text
+
+
+def test_without_intervals_nothing_is_claimed(figures: dict[str, Any]) -> None:
+    figures["intervals"] = {}
+    assert {finding.mood for finding in verdict(figures)[:2]} == {"open"}
+
+
+@pytest.mark.parametrize(("interval", "mood", "word"), [([0.08, 0.09], "good", "rises"), ([-0.1, 0.2], "bad", "not")])
+def test_irscore_is_said_to_rise_only_beyond_its_interval(
+    figures: dict[str, Any], interval: list[float], mood: str, word: str
+) -> None:
+    figures["intervals"]["gain"]["irscore"] = interval
+    finding = verdict(figures)[1]
+    assert finding.mood == mood and word in finding.text
+
+
+def test_a_verifier_whose_worst_images_are_the_better_set_is_not_believed(figures: dict[str, Any]) -> None:
+    assert not any("Do not trust" in finding.text for finding in verdict(figures))
+    figures["fid"]["worst"] = 1.5
+    assert any("Do not trust" in finding.text and finding.mood == "bad" for finding in verdict(figures))
+
+
+@pytest.mark.parametrize(
+    ("grayscale", "mood", "words"),
+    [(9.0, "good", "closer to real infrared than plain"), (1.0, "bad", "no closer"), (None, "open", "no grayscale")],
+)
+def test_the_grayscale_baseline_is_always_named(
+    figures: dict[str, Any], grayscale: float | None, mood: str, words: str
+) -> None:
+    figures["fid"]["grayscale"] = grayscale
+    finding = verdict(figures)[-1]
+    assert finding.mood == mood and words in finding.text
+
+
+def test_few_images_are_warned_of_with_the_bias(figures: dict[str, Any]) -> None:
+    figures["n"] = 40
+    assert any("Only 40 images" in line and "0.520 apart" in line for line in warnings(figures))
+    figures["n"] = 100
+    assert any("fewer than the 128 feature dimensions" in line for line in warnings(figures))
+    figures["n"], figures["feature_net"] = 256, "inception"
+    assert warnings(figures) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(123.456, "123.5"), (66.744, "66.74"), (2.1949, "2.19"), (0.12345, "0.123"), (-0.5, "\N{MINUS SIGN}0.500")],
+)
+def test_numbers_are_printed_short(value: float, text: str) -> None:
+    assert number(value) == text
