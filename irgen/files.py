@@ -34,8 +34,8 @@ def placed(path: Path) -> Iterator[Path]:
     The temporary file lies in `_tmp/` beside the final one, hence on the same file system.
     """
     scratch = path.parent / TMP
-    scratch.mkdir(parents=True, exist_ok=True)
     temporary = scratch / f"{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    _claim(temporary)
     try:
         yield temporary
         publish(temporary, path)
@@ -45,6 +45,14 @@ def placed(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             scratch.rmdir()
+
+
+def _claim(temporary: Path) -> None:
+    """Make an empty file and its folder, which another writer may remove, being empty, at any moment before."""
+    while not temporary.exists():
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -7,17 +7,14 @@ search would have given and the one with the lowest score.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
 
 from irgen import images, progress, records, seeds, shards, store, weights
 from irgen.captions import forms
@@ -66,7 +63,6 @@ CANDIDATES = pa.schema(
 """A row a rendered noise; rank 1 is the best of its attempt, 0 a dead one."""
 CONTRASTS = pa.schema([("key", pa.string()), ("kind", pa.string()), ("score", pa.float64()), ("png", pa.binary())])
 """Images that were not kept: `unguided`, the first candidate, and `worst`, the one with the lowest score."""
-Contrast = Literal["unguided", "worst"]
 
 
 @dataclass(frozen=True)
@@ -207,13 +203,6 @@ def summary(folder: Path) -> dict[str, Any]:
         "unguided_score": float(kept["unguided_score"].mean()) if len(kept) else 0.0,
         "spread": float(kept["spread"].mean()) if len(kept) else 0.0,
     }
-
-
-def contrasts(folder: Path, kind: Contrast) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield key and image (uint8 [H, W, 3]) of what was not kept."""
-    for path in shards.parts(folder, "contrasts"):
-        for row in pq.read_table(path, filters=[("kind", "=", kind)]).to_pylist():
-            yield row["key"], np.asarray(Image.open(io.BytesIO(row["png"])).convert("RGB"))
 
 
 def _kept(tries: Sequence[Found]) -> Candidate | None:

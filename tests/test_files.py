@@ -1,0 +1,85 @@
+import errno
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irgen import files
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def test_a_file_appears_whole_and_leaves_no_scratch(tmp_path):
+    with files.placed(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"half")
+        assert not (tmp_path / "a.bin").exists()
+        temporary.write_bytes(b"whole")
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_an_exception_leaves_what_was_there(tmp_path):
+    files.write_bytes(tmp_path / "a.bin", b"old")
+    with pytest.raises(RuntimeError), files.placed(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"new")
+        raise RuntimeError
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_data_are_on_disk_before_the_name_is_and_the_name_before_anything_follows(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = files.fsync, os.replace
+    monkeypatch.setattr(files, "fsync", lambda path: (done.append(("fsync", Path(path).name)), fsync(path)))
+    monkeypatch.setattr(os, "replace", lambda one, two: (done.append(("rename", Path(two).name)), replace(one, two)))
+    files.write_bytes(tmp_path / "a.bin", b"x")
+    assert done[0][0] == "fsync" and done[0][1].startswith("a.bin.")
+    assert done[1:] == [("rename", "a.bin"), ("fsync", tmp_path.name)]
+
+
+def test_of_many_writers_in_one_folder_none_disturbs_another(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: files.write_bytes(tmp_path / "deep" / f"{n % 40}", b"%d" % (n % 40)), range(800)))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "deep").iterdir()} == {
+        str(n): b"%d" % n for n in range(40)
+    }
+
+
+def test_the_first_of_two_publishers_wins(tmp_path):
+    for name, wins in (("one", True), ("two", False)):
+        temporary = tmp_path / f"{name}.tmp"
+        temporary.write_text(name)
+        assert files.publish_first(temporary, tmp_path / "record") is wins
+        assert not temporary.exists()
+    assert (tmp_path / "record").read_text() == "one"
+
+
+def test_a_full_disk_is_passed_on_and_nothing_is_left(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_bytes(tmp_path / "a.bin", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_json_bytes_depend_on_the_content_alone(document):
+    shuffled = dict(reversed(document.items()))
+    assert files.json_bytes(document) == files.json_bytes(shuffled)
+    assert json.loads(files.json_bytes(document)) == document
+    assert files.canonical_json(document) == files.canonical_json(shuffled)
+
+
+@pytest.mark.parametrize("encode", [files.json_bytes, files.canonical_json])
+def test_nan_is_refused(encode):
+    with pytest.raises(ValueError, match="JSON"):
+        encode({"a": float("nan")})
