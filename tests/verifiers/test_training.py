@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from irgen.errors import GateError
+from irgen.settings import VerifierSettings
+from irgen.verifiers import IrScore, seed_runs, training
+from irgen.verifiers.calibration import calibrate
+from irgen.verifiers.clip import Clip
+from tests.tiny_clip import CAPTIONS, examples
+
+SETTINGS = VerifierSettings(
+    steps=60, batch_size=24, learning_rate=3e-3, warmup_steps=5, validate_every=20, precision="fp32"
+)
+
+
+def test_training_learns_infrared_and_content(clip: Clip) -> None:
+    val = examples(30, seed=1)
+    before = calibrate(IrScore(clip, 0.5), val).auc
+    trained = training.train(clip, SETTINGS, 0, examples(90), val)
+    assert before["gray"] < 0.9 and before["match"] < 0.8
+    assert trained.calibration.auc["gray"] > 0.97
+    assert trained.calibration.auc["match"] > 0.9
+    assert trained.losses[-1] < trained.losses[0]
+
+
+def test_equal_seeds_give_equal_weights_and_the_model_itself_stays(clip: Clip) -> None:
+    short = SETTINGS.model_copy(update={"steps": 4})
+    train, val = examples(24), examples(9, seed=1)
+    untouched = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    first, again, other = (training.train(clip, short, seed, train, val).weights for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert all(torch.equal(value, clip.model.state_dict()[name]) for name, value in untouched.items())
+
+
+def test_the_best_checkpoint_is_kept_not_the_last(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    objectives = iter([0.5, 0.9, 0.7])
+    real = training.calibrate
+
+    def rigged(verifier, val):
+        measured = real(verifier, val)
+        value = next(objectives)
+        return type(measured)({"gray": value, "match": value}, {})
+
+    monkeypatch.setattr(training, "calibrate", rigged)
+    settings = SETTINGS.model_copy(update={"steps": 3, "validate_every": 1})
+    assert training.train(clip, settings, 0, examples(24), examples(6)).step == 2
+
+
+def test_every_frame_is_drawn_once_an_epoch_beside_a_negative_of_its_own() -> None:
+    drawn = examples(24)
+    pixels = torch.arange(24, dtype=torch.uint8).view(24, 1, 1, 1).expand(24, 3, 16, 24)
+    captions = tuple(f"caption {k}" for k in range(24))
+    drawn = type(drawn)(captions, pixels, {"gray": pixels + 100}, {"gray": np.arange(24)})
+    seen = []
+    for step in range(3):
+        batch = training.draw(drawn, 16, 0, step)
+        assert batch.is_real.tolist() == [True] * 8 + [False] * 8
+        assert batch.caption[:8].tolist() == batch.caption[8:].tolist()
+        seen += [batch.captions[k] for k in batch.caption[:8]]
+    assert sorted(seen) == sorted(captions)
+    repeated = training.draw(drawn, 16, 0, 2)
+    torch.testing.assert_close(repeated.pixels, batch.pixels, rtol=0, atol=0)
+
+
+def test_frames_without_negatives_are_drawn_as_real_only() -> None:
+    all_pairs = examples(8)
+    few = type(all_pairs)(
+        all_pairs.captions, all_pairs.lwir_u8, {"gray": all_pairs.negatives_u8["gray"][:2]}, {"gray": np.array([1, 5])}
+    )
+    batch = training.draw(few, 16, 0, 0)
+    assert batch.is_real.sum() == 8 and len(batch.pixels) == 10
+
+
+def test_equal_captions_are_one_text_of_the_batch() -> None:
+    batch = training.draw(examples(24), 24, 0, 0)
+    assert sorted(batch.captions) == sorted(CAPTIONS)
+
+
+def test_the_loss_is_clips_where_every_image_has_its_own_text() -> None:
+    images, texts = (F.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(s)), dim=-1) for s in (0, 1))
+    scale = torch.tensor(7.0)
+    logits = 7 * images @ texts.T
+    expected = (F.cross_entropy(logits, torch.arange(4)) + F.cross_entropy(logits.T, torch.arange(4))) / 2
+    torch.testing.assert_close(training.contrastive_loss(images, texts, torch.arange(4), scale), expected)
+
+
+def test_images_that_share_a_text_are_not_each_others_negatives() -> None:
+    # Both images are at their text: the loss is what one text of two leaves, and no pull between the two images.
+    image = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), dim=-1).requires_grad_()
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    loss = training.contrastive_loss(image, texts, torch.tensor([0, 0]), torch.tensor(100.0))
+    torch.testing.assert_close(loss, torch.log(torch.tensor(2.0)) / 2, atol=1e-4, rtol=0)
+    gradient = torch.autograd.grad(loss, image)[0]
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-4, rtol=0)
+
+
+def test_the_schedule_warms_up_and_falls_to_nothing() -> None:
+    rates = [training.schedule(step, SETTINGS) for step in range(60)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert max(rates) == 1.0 and rates[59] < 0.01
+    assert sorted(rates[5:], reverse=True) == rates[5:]
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(clip: Clip) -> None:
+    clip.model.visual.proj.data.fill_(float("inf"))
+    with pytest.raises(GateError, match=r"not finite at step 0\n.*learning_rate"):
+        training.train(clip, SETTINGS, 0, examples(24), examples(6))
+
+
+def test_a_finished_seed_is_read_not_trained_again(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 3})
+    train, val = examples(24), examples(9, seed=1)
+    first = seed_runs.train_or_read(clip, settings, 0, train, val, tmp_path)
+    monkeypatch.setattr(seed_runs, "train", lambda *args: pytest.fail("trained again"))
+    again = seed_runs.train_or_read(clip, settings, 0, train, val, tmp_path)
+    assert again.calibration == first.calibration and again.step == first.step
+    assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
