@@ -1,0 +1,253 @@
+"""The command line.
+
+It must answer `--help` at once, so everything but typer is imported where it is used. It is the outermost shell, and
+the one module of irgen that may import flows, inside `run` and `ui` only.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from irgen import __version__, console
+
+if TYPE_CHECKING:
+    from irgen.pipeline import Outcome
+
+KEY_FIGURES = {
+    "frames": ("frames", "pairs"),
+    "captions": ("captions", "train", "val", "test"),
+    "negatives": ("negatives",),
+    "verifier": ("auc.gray", "auc.match"),
+    "adapter": ("loss_last", "steps"),
+    "samples": ("images", "score", "unguided_score", "nfe_per_image"),
+    "shards": ("images", "shards"),
+    "report": ("fid.floor", "fid.grayscale", "fid.unguided", "fid.guided"),
+}
+
+
+class _Group(TyperGroup):
+    """Says what went wrong in one message, whichever command it was."""
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.obj = console.Context(debug=ctx.params["debug"])
+        with console.clear_errors(ctx.obj):
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Labelled synthetic infrared datasets: adapt a diffusion model, search for the best noises, judge the result.",
+    epilog="Begin with: irgen run manifests/miniature.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST.yaml", help="What to build; see manifests/.")]
+Data = Annotated[Path, typer.Option("--data", envvar="IRGEN_DATA", help="Folder that holds all datasets.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"irgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    console.log_to_stderr(debug)
+
+
+@app.command(epilog="Example: irgen run manifests/miniature.yaml --from samples")
+def run(
+    context: typer.Context,
+    manifest: ManifestPath,
+    from_stage: Annotated[str, typer.Option("--from", metavar="STAGE", help="Redo this stage and all after it.")] = "",
+    only: Annotated[str, typer.Option(metavar="STAGE", help="Redo this stage and no other.")] = "",
+    data: Data = Path("data"),
+    as_json: Json = False,
+) -> None:
+    """Build a dataset, from its frames to the report; what is done already is reused.
+
+    Killed or interrupted, the same command carries on where it stopped.
+    """
+    from irgen import pipeline, settings
+
+    context.obj.folder = data
+    settings.load_manifest(manifest)
+    for stage in filter(None, (from_stage, only)):
+        pipeline.stage_named(stage)
+    from flows import local
+
+    outcomes = local.build(manifest, data, from_stage or None, only or None, debug=context.obj.debug)
+    if as_json:
+        console.write_json({name: _outcome(outcome) for name, outcome in outcomes.items()})
+        return
+    header = ("stage", "seconds", "", "key figure")
+    console.write_table([header, *(_row(outcome) for outcome in outcomes.values())])
+    if "report" in outcomes:
+        print(f"report: {outcomes['report'].ref.folder / 'index.html'}")
+
+
+@app.command(epilog="Example: irgen plan manifests/miniature.yaml")
+def plan(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = False) -> None:
+    """Say what a run would reuse, redo or resume, and why."""
+    from irgen import pipeline, settings
+
+    lines = pipeline.plan(settings.load_manifest(manifest), data)
+    rows = [(line.stage, line.action, line.reason) for line in lines]
+    if as_json:
+        console.write_json([dict(zip(("stage", "action", "reason"), row, strict=True)) for row in rows])
+    else:
+        console.write_table([("stage", "action", "why"), *rows])
+
+
+@app.command(epilog="Example: irgen frames --source kaist --root data/raw/kaist --out data/frames --json")
+def frames(
+    source: Annotated[str, typer.Option(help="kaist, roadscene, hit-uav, folder or miniature.")],
+    out: Annotated[Path, typer.Option(help="Folder to write frames.parquet and rejects.parquet into.")],
+    root: Annotated[str, typer.Option(help="Folder of the raw data.")] = "",
+    annotations: Annotated[
+        str, typer.Option(metavar="DIR_OR_TAR", help="Annotations; default: what lies beside the images.")
+    ] = "",
+    annotations_only: Annotated[bool, typer.Option("--annotations-only", help="Read no images.")] = False,
+    image_set: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="List of the frames to take; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read raw data alone: frames, pairs, boxes, and what is rejected for which reason."""
+    from irgen import pipeline, settings
+
+    document = {"source": source, "root": root, "annotations": annotations, "annotations_only": annotations_only}
+    wanted = settings.parse(settings.FramesSettings, {**document, "image_sets": image_set or ()}, "irgen frames")
+    outcome = pipeline.run_in(out, pipeline.stage_named("frames"), {"frames": wanted}, {})
+    figures = {name: outcome.figures[name] for name in ("frames", "pairs", "boxes", "rejects")}
+    if as_json:
+        console.write_json(figures)
+    else:
+        console.write_table([(name, _short(count)) for name, count in _flat(figures).items()])
+
+
+@app.command(epilog="Example: irgen verify data/miniature")
+def verify(path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")], as_json: Json = False) -> None:
+    """Compare every byte with the manifests; exit code 1 and a line for each thing that is wrong."""
+    from irgen import shards
+
+    found = shards.verify(path)
+    if as_json:
+        console.write_json({"path": str(path), "sound": not found, "problems": found})
+    else:
+        print("\n".join(found) or f"{path}: sound")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command(epilog="Example: irgen gc data/miniature --dry-run")
+def gc(
+    path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what crashes left behind and nothing refers to."""
+    from irgen import shards
+
+    gone = [str(each) for each in shards.gc(path, dry_run=dry_run)]
+    if as_json:
+        console.write_json({"path": str(path), "dry_run": dry_run, "removed": gone})
+        return
+    print("\n".join([*gone, f"{len(gone)} {'to remove' if dry_run else 'removed'}"]))
+
+
+@app.command(epilog="Example: irgen doctor manifests/kaist-flux.yaml")
+def doctor(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = False) -> None:
+    """Say what is missing for a dataset before anything long starts: data, weights, token, GPU memory, disk."""
+    from irgen import doctor as checks
+    from irgen import settings
+
+    found = checks.examine(settings.load_manifest(manifest), data)
+    if as_json:
+        console.write_json([check.as_dict() for check in found])
+    else:
+        console.write_table([row for check in found for row in check.rows()])
+    raise typer.Exit(1 if any(check.verdict == "missing" for check in found) else 0)
+
+
+@app.command("settings", epilog="Example: irgen settings | grep samples")
+def list_settings(as_json: Json = False) -> None:
+    """List every field of a manifest: type, default, meaning."""
+    from irgen import settings
+
+    rows = settings.fields(settings.Manifest)
+    if as_json:
+        console.write_json([dict(zip(("field", "type", "default", "description"), row, strict=True)) for row in rows])
+    else:
+        print("\n".join(f"{field}: {kind} = {default}\n    {meaning}" for field, kind, default, meaning in rows))
+
+
+@app.command(epilog="Example: irgen ui --port 4200")
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 4200,
+    data: Data = Path("data"),
+) -> None:
+    """Serve Prefect's pages on this machine: every stage a deployment, with a worker to run them. Ctrl-C stops all."""
+    from flows import local
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        local.serve(data, port, lambda url: print(f"{url}  (Ctrl-C stops)", flush=True))
+    except KeyboardInterrupt:
+        console.say("stopped")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _row(outcome: Outcome) -> tuple[str, str, str, str]:
+    from irgen import store
+
+    figures = _flat(outcome.figures)
+    shown = [f"{name} {_short(figures[name])}" for name in KEY_FIGURES[outcome.ref.stage] if name in figures]
+    how = "reused" if outcome.reused else ""
+    return outcome.ref.stage, f"{store.seconds(outcome.ref.folder):7.1f}", how, ", ".join(shown)
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    from irgen import store
+
+    return {
+        "path": outcome.ref.path,
+        "content": outcome.ref.content,
+        "reused": outcome.reused,
+        "seconds": store.seconds(outcome.ref.folder),
+        "figures": outcome.figures,
+    }
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for name, value in figures.items():
+        rows |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return rows
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

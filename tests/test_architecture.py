@@ -1,0 +1,111 @@
+"""Imports point one way: flows -> tasks -> irgen."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "peft", "cleanfid"}
+
+LOADERS = {"irgen.metrics.nets", "irgen.metrics.features"}
+"""Where the feature nets' weights are found and read; all else in metrics is arrays in, numbers out."""
+
+
+def modules(repository: Path, package: str) -> dict[str, ast.Module]:
+    """Every module of a package, parsed, by dotted name; packages by the name of the package."""
+    found = {}
+    for path in sorted((repository / package).rglob("*.py")):
+        parts = path.relative_to(repository).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(), str(path))
+    assert found
+    return found
+
+
+def imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[str]:
+    """Dotted names that a module imports; at top level, only those that importing it loads."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif top_level and (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_for_type_checkers(node)):
+            continue
+        else:
+            yield from imports(node, top_level=top_level)
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def roots(names: Iterator[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def test_irgen_never_imports_prefect_or_tasks(repository: Path) -> None:
+    for name, tree in modules(repository, "irgen").items():
+        assert not roots(imports(tree)) & {"prefect", "tasks"}, name
+
+
+def test_only_the_command_line_imports_flows_and_only_inside_its_functions(repository: Path) -> None:
+    for name, tree in modules(repository, "irgen").items():
+        assert "flows" not in roots(imports(tree, top_level=True)), name
+        assert name == "irgen.cli" or "flows" not in roots(imports(tree)), name
+
+
+def test_tasks_never_import_flows(repository: Path) -> None:
+    for name, tree in modules(repository, "tasks").items():
+        assert "flows" not in roots(imports(tree)), name
+
+
+@pytest.mark.parametrize("package", ["flows", "tasks"])
+def test_flows_and_tasks_load_no_model_library_when_imported(repository: Path, package: str) -> None:
+    for name, tree in modules(repository, package).items():
+        assert not roots(imports(tree, top_level=True)) & HEAVY, name
+
+
+@pytest.mark.parametrize("package", ["search", "metrics"])
+def test_search_and_metrics_know_neither_diffusers_nor_paths(repository: Path, package: str) -> None:
+    for name, tree in modules(repository, "irgen").items():
+        if name.startswith(f"irgen.{package}") and name not in LOADERS:
+            assert not roots(imports(tree)) & {"diffusers", "pathlib", "os"}, name
+
+
+def test_stages_load_no_model_library_when_imported(repository: Path) -> None:
+    for name, tree in modules(repository, "irgen").items():
+        if name.startswith("irgen.stages"):
+            assert not roots(imports(tree, top_level=True)) & HEAVY, name
+
+
+def test_irgen_has_no_circular_imports(repository: Path) -> None:
+    trees = modules(repository, "irgen")
+    # A package's own modules may name it in `from irgen.x import y` where y is a module: the edge goes to y.
+    edges = {
+        name: {target for target in imports(tree, top_level=True) if target in trees and target != "irgen"} - {name}
+        for name, tree in trees.items()
+    }
+    for name in edges:
+        edges[name] -= {target for target in edges[name] if name.startswith(f"{target}.")}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way, name))
+        if name not in done:
+            for target in sorted(edges[name]):
+                visit(target, (*way, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("module", ["flows.build_dataset", "irgen.cli", "irgen.pipeline"])
+def test_importing_it_loads_no_model_library(repository: Path, module: str) -> None:
+    code = f"import {module}, sys; print(*({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,249 @@
+"""The command line as its user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from irgen import cli, console
+from irgen.pipeline import NAMES
+
+COMMANDS = ("run", "plan", "frames", "verify", "gc", "doctor", "settings", "ui")
+
+
+def irgen(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+class User:
+    """Somebody at a terminal in a folder with a manifest of a new dataset; the stages are fakes."""
+
+    def __init__(self, folder: Path, data: Path, repository: Path) -> None:
+        self.folder = folder
+        self.data = data
+        self.environment = {**os.environ, "PYTHONPATH": str(repository), "IRGEN_DATA": str(data)}
+        self.environment.pop("PREFECT_API_URL", None)
+        (folder / "tiny.yaml").write_text(
+            yaml.safe_dump({"dataset": self.dataset.name, "frames": {"source": "miniature"}})
+        )
+
+    @property
+    def dataset(self) -> Path:
+        return self.data / self.folder.name.replace("_", "-").lower()
+
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.fake_stages", *arguments],
+            cwd=self.folder,
+            env={**self.environment, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def irgen(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        process = self.start(*arguments, environment=environment)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests, because the first run in a data folder makes the server's database, which takes seconds."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def user(tmp_path: Path, data: Path, repository: Path) -> User:
+    return User(tmp_path, data, repository)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A plain folder of two LWIR images, one of them truncated."""
+    folder = tmp_path / "photos" / "lwir"
+    folder.mkdir(parents=True)
+    image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
+    image.save(folder / "a.jpg")
+    image.save(folder / "b.jpg")
+    data = (folder / "b.jpg").read_bytes()
+    (folder / "b.jpg").write_bytes(data[: len(data) // 2])
+    return folder.parent
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_teaches_with_an_example(command: str) -> None:
+    done = irgen(command, "--help")
+    assert done.exit_code == 0
+    assert f"Example: irgen {command}" in " ".join(done.stdout.split())
+
+
+def test_help_and_version_load_no_slow_library(repository: Path) -> None:
+    code = "import sys; from irgen import cli; sys.argv[1:] = ['--help']\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code += (
+        "print(*{'torch', 'prefect', 'pyarrow', 'pandas', 'pydantic', 'numpy'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    assert irgen("--version").stdout.startswith("irgen ")
+
+
+def test_an_unknown_field_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("dataset: a\nframes: {source: miniature}\nsamples: {imags: 3}\n")
+    done = irgen("plan", manifest)
+    assert done.exit_code == 2
+    assert "m.yaml" in done.stderr
+    assert "unknown field `samples.imags` (did you mean `images`?)" in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("plan", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read"),
+        (("run", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read"),
+        (("verify", "nowhere"), 1, "nowhere: no such folder"),
+        (("gc", "nowhere"), 1, "nowhere: no such folder"),
+        (("frames", "--source", "kaist", "--root", "nowhere", "--out", "out"), 1, "nowhere: no such folder"),
+        (("frames", "--source", "kaiist", "--root", ".", "--out", "out"), 2, "`source` = 'kaiist'"),
+        (("frames", "--source", "kaist", "--out", "out"), 2, "needs `root`"),
+    ],
+)
+def test_bad_input_gives_one_message_and_no_traceback(
+    arguments: tuple[str, ...], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = irgen(*arguments)
+    assert done.exit_code == code
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_stage_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("dataset: a\nframes: {source: miniature}\n")
+    done = irgen("run", manifest, "--from", "sample", "--data", tmp_path / "data")
+    assert done.exit_code == 2
+    assert "'sample'" in done.stderr and "Stages: frames, captions" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_frames_prints_its_counts_as_json_and_nothing_else_on_stdout(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("frames", "--source", "folder", "--root", photos, "--out", out, "--json")
+    first = irgen(*arguments)
+    assert first.exit_code == 0, first.output
+    assert json.loads(first.stdout) == {"frames": 1, "pairs": 0, "boxes": {}, "rejects": {"truncated_image": 1}}
+    assert irgen(*arguments).stdout == first.stdout
+    assert irgen("verify", out).exit_code == 0
+
+
+def test_verify_names_what_was_changed(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    irgen("frames", "--source", "folder", "--root", photos, "--out", out)
+    with (out / "frames.parquet").open("ab") as stream:
+        stream.write(b"x")
+    done = irgen("verify", out, "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert not document["sound"]
+    assert "frames.parquet" in document["problems"][0]
+
+
+def test_settings_lists_every_field_with_type_default_and_meaning() -> None:
+    rows = {row["field"]: row for row in json.loads(irgen("settings", "--json").stdout)}
+    assert rows["frames.scenes.train"]["default"] == "1200"
+    assert rows["samples.search.candidates"]["type"] == "int"
+    assert rows["samples.image_format"]["type"] == "png | jpg"
+    assert rows["frames.source"]["default"] == "required"
+    assert all(row["description"] or row["field"].endswith("algorithm") for row in rows.values())
+    assert "verifier.bar.match: float = 0.65" in irgen("settings").stdout
+
+
+def test_a_full_disk_is_named_whatever_it_looks_like(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as raised, console.clear_errors(console.Context()):
+        raise OSError(28, "No space left on device", str(tmp_path / "model.safetensors"))
+    assert raised.value.code == 1
+    assert f"{tmp_path}: the disk is full (" in capsys.readouterr().err
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(SystemExit), console.clear_errors(console.Context(folder=tmp_path / "new" / "data")):
+        raise RuntimeError("database or disk is full")
+    assert f"{tmp_path}: the disk is full (0 MiB free)" in capsys.readouterr().err
+
+
+def test_what_was_not_foreseen_is_one_line_and_a_traceback_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised, console.clear_errors(console.Context()):
+        raise TypeError("unsupported operand")
+    assert raised.value.code == 1
+    assert "TypeError: unsupported operand" in capsys.readouterr().err
+    with pytest.raises(TypeError), console.clear_errors(console.Context(debug=True)):
+        raise TypeError("unsupported operand")
+
+
+@pytest.mark.server
+def test_a_dataset_is_built_shown_reused_and_planned(user: User) -> None:
+    code, out, err = user.irgen("run", "tiny.yaml")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].split() == ["stage", "seconds", "key", "figure"]
+    assert [line.split()[0] for line in lines[1:9]] == list(NAMES)
+    assert "auc.gray 0.99, auc.match 0.8" in lines[4]
+    assert lines[9].startswith(f"report: {user.dataset}/09-report/")
+    assert (user.dataset / "summary.json").exists()
+    assert "prefect" not in err.lower()
+
+    code, out, err = user.irgen("run", "tiny.yaml", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert list(document) == list(NAMES)
+    assert all(stage["reused"] for stage in document.values())
+
+    code, out, err = user.irgen("plan", "tiny.yaml", "--json")
+    assert [(line["stage"], line["action"]) for line in json.loads(out)] == [(name, "reuse") for name in NAMES]
+
+
+@pytest.mark.server
+def test_a_stage_that_fails_gives_its_message_alone(user: User) -> None:
+    code, out, err = user.irgen("run", "tiny.yaml", IRGEN_FAKE="frames:gate")
+    assert code == 1
+    assert out == ""
+    assert err.endswith("irgen: verifier: AUC against gray is 0.71, the bar is 0.98\n  Train longer.\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.server
+def test_ctrl_c_is_one_line_and_the_next_run_carries_on(user: User) -> None:
+    process = user.start("run", "tiny.yaml", environment={"IRGEN_FAKE": "captions:wait"})
+    while not list(user.dataset.glob("02-captions/*/_tmp/waiting")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("interrupted; run the same command again to carry on\n")
+    assert "Traceback" not in err
+    out = user.irgen("plan", "tiny.yaml", "--json")[1]
+    actions = {line["stage"]: line["action"] for line in json.loads(out)}
+    assert (actions["frames"], actions["captions"]) == ("reuse", "resume")
+
+
+@pytest.mark.server
+def test_a_server_that_does_not_answer_is_named(user: User) -> None:
+    code, _, err = user.irgen("run", "tiny.yaml", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert code == 1
+    assert "PREFECT_API_URL = http://127.0.0.1:9/api: no Prefect server answers" in err

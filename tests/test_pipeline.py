@@ -1,0 +1,75 @@
+"""Running a stage and planning a run, over fake stages."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from irgen import pipeline, store
+from irgen.errors import StoreError
+from irgen.settings import FramesSettings, Manifest
+from tests import fake_stages
+
+FRAMES = pipeline.stage_named("frames")
+MANIFEST = Manifest(dataset="tiny", frames=FramesSettings(source="miniature"))
+SECTIONS = {"frames": MANIFEST.frames}
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, module in fake_stages.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    fake_stages.CALLS.clear()
+
+
+def test_a_finished_stage_is_reused_and_redone_only_when_asked(tmp_path: Path) -> None:
+    first = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {})
+    assert pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).reused
+    assert fake_stages.CALLS == ["frames"]
+    again = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}, redo=True)
+    assert not again.reused
+    assert again.ref == first.ref
+    assert fake_stages.CALLS == ["frames", "frames"]
+
+
+def test_a_redo_leaves_nothing_of_the_earlier_output(tmp_path: Path) -> None:
+    folder = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref.folder
+    (folder / "stray").touch()
+    pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}, redo=True)
+    assert not (folder / "stray").exists()
+
+
+def test_a_damaged_output_is_redone(tmp_path: Path) -> None:
+    folder = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref.folder
+    (folder / "settings.json").write_text("{}")
+    assert not pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).reused
+    assert store.problems(folder) == []
+
+
+def test_the_plan_of_a_forced_redo_says_so_and_redoes_what_reads_it(tmp_path: Path) -> None:
+    root = pipeline.dataset_root(tmp_path, "tiny")
+    frames = pipeline.run_stage(FRAMES, root, SECTIONS, {}).ref
+    pipeline.run_stage(pipeline.stage_named("captions"), root, {"captions": MANIFEST.captions}, {"frames": frames})
+    actions = {line.stage: (line.action, line.reason) for line in pipeline.plan(MANIFEST, tmp_path)}
+    assert actions["frames"][0] == actions["captions"][0] == "reuse"
+    forced = {line.stage: (line.action, line.reason) for line in pipeline.plan(MANIFEST, tmp_path, redo=("frames",))}
+    assert forced["frames"] == ("redo", "asked for")
+    assert forced["captions"] == ("redo", "reads frames, to be made first")
+
+
+def test_a_folder_of_ones_choice_is_reused_and_replaced_when_settings_change(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert not pipeline.run_in(out, FRAMES, SECTIONS, {}).reused
+    assert pipeline.run_in(out, FRAMES, SECTIONS, {}).reused
+    other = {"frames": FramesSettings(source="folder", root="elsewhere")}
+    assert not pipeline.run_in(out, FRAMES, other, {}).reused
+    assert "elsewhere" in (out / "settings.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["holiday.jpg", "manifest.json"])
+def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(StoreError, match="holds files of something else"):
+        pipeline.run_in(tmp_path, FRAMES, SECTIONS, {})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert fake_stages.CALLS == []
