@@ -13,7 +13,7 @@ import yaml
 
 MANIFEST = {
     "dataset": "tiny",
-    "base": {"model": "miniature", "height_px": 80, "width_px": 96, "max_sequence_length": 64},
+    "base": {"model": "miniature", "height_px": 80, "width_px": 96, "max_sequence_length": 48},
     "frames": {"source": "miniature", "scenes": {"train": 48, "test": 24}},
     "verifier": {
         "model": "miniature",
@@ -68,13 +68,14 @@ class User:
 
     def stages(self) -> dict[str, list[str]]:
         root = self.folder / "data" / "tiny"
-        return {
-            path.name: sorted(one.name for one in path.glob("*/manifest.json")) for path in sorted(root.glob("0*"))
-        }
+        return {path.name: sorted(one.name for one in path.glob("*/manifest.json")) for path in sorted(root.glob("0*"))}
 
     def manifests(self) -> dict[str, bytes]:
         root = self.folder / "data" / "tiny"
-        return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.glob("0[1-8]*/*/manifest.json"))}
+        return {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in sorted(root.glob("0[1-8]*/*/manifest.json"))
+        }
 
 
 @pytest.fixture(scope="module")

@@ -68,8 +68,7 @@ class Generator(Protocol):
         ...
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
-        """Turn float32 [B, *latent_shape] into uint8 [B, height, width, 3]. Not finite latents give black images;
-        callers check latents first."""
+        """Turn float32 [B, *latent_shape] into uint8 [B, height, width, 3]; black where latents are not finite."""
         ...
 
 
