@@ -212,11 +212,11 @@ def test_with_two_training_videos_one_is_val_with_one_none(raw, collect, videos)
     assert sum(frame.split == "val" for frame in frames) == videos - 1
 
 
-def test_a_linked_set_folder_is_followed(raw, collect, tmp_path):
+@pytest.mark.parametrize("linked", ["set00", "set00/V000", "annotations/set00"])
+def test_a_linked_folder_is_followed(raw, collect, tmp_path, linked):
     raw.frame("set00/V000/I00001")
-    (tmp_path / "disk2").mkdir()
-    (raw.root / "set00").rename(tmp_path / "disk2" / "set00")
-    (raw.root / "set00").symlink_to(tmp_path / "disk2" / "set00")
+    (raw.root / linked).rename(tmp_path / "elsewhere")
+    (raw.root / linked).symlink_to(tmp_path / "elsewhere")
     frames, rejects = collect("kaist", raw.root)
     assert (len(frames), rejects) == (1, [])
 
