@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 KEY_FIGURES = {
     "frames": ("frames", "pairs"),
-    "captions": ("captions", "train", "val", "test"),
-    "negatives": ("negatives",),
+    "captions": ("captions.train", "captions.val", "captions.test"),
+    "negatives": ("images.gray.train", "images.inverted.train", "images.agc.train", "images.rgb.train"),
     "verifier": ("auc.gray", "auc.match"),
-    "adapter": ("loss_last", "steps"),
-    "samples": ("images", "score", "unguided_score", "nfe_per_image"),
+    "adapter": ("loss_first", "loss_last"),
+    "samples": ("images", "nfe_per_image", "unguided_score", "score"),
     "shards": ("images", "shards"),
     "report": ("fid.floor", "fid.grayscale", "fid.unguided", "fid.guided"),
 }
+"""Of a stage's figures, those that the table at the end shows."""
 
 
 class _Group(TyperGroup):

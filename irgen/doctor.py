@@ -143,6 +143,11 @@ def verifier_weights(verifier: VerifierSettings) -> Check:
         if any(folder.glob("*.safetensors")):
             return Check("ok", what, str(folder))
         return Check("missing", what, f"{folder}: no .safetensors in it", "Mend verifier.model.")
+    if verifier.pretrained.endswith(".safetensors"):
+        path = Path(verifier.pretrained).expanduser()
+        if path.is_file():
+            return Check("ok", what, str(path))
+        return Check("missing", what, f"{path}: no such file", "Mend verifier.pretrained.")
     repository = verifier.model.removeprefix("hf-hub:")
     if repository == verifier.model:
         import open_clip  # takes seconds: it loads torch

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def _claim(temporary: Path) -> None:
 def publish(temporary: Path, path: Path) -> None:
     """Give a finished temporary file its final name, replacing what had it."""
     fsync(temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
     fsync(path.parent)
 
 
@@ -98,6 +98,30 @@ def json_bytes(document: Any) -> bytes:
 def canonical_json(document: Any) -> bytes:
     """Encode a document for hashing: sorted keys, no spaces, NaN refused."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """Encode a document with a digest of itself, so that any changed byte of it shows."""
+    digest = hashlib.sha256(canonical_json(document)).hexdigest()
+    return json_bytes({**document, "digest": digest})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `sealed` encoded, without the digest.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it was changed after it was written.
+    """
+    data = path.read_bytes()
+    document = json.loads(data)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    document.pop("digest", None)
+    # Bytes, not documents, are compared: white space, order and a number's spelling are changes, too.
+    if sealed(document) != data:
+        raise ValueError("was changed after it was written")
+    return document
 
 
 def sha256_file(path: Path) -> str:

@@ -177,14 +177,16 @@ def _run(
                 files.remove_tree(folder / files.TMP)
                 return Outcome(store.ref(folder), True, time.monotonic() - started, manifest["figures"])
             log.warning("%s: redone: %s", stage.name, found[0] if found else "made with other settings")
-        if done or redo:
+            if not (found and store.salvage(folder, name)):
+                _empty(folder)
+        if redo:
             _empty(folder)
         arguments: dict[str, Any] = {key: sections[key] for key in stage.sections}
         arguments |= {key: inputs[key].folder for key in stage.inputs}
         figures = stage.module().run(**arguments, out=folder)
         files.remove_tree(folder / files.TMP)
         seconds = time.monotonic() - started
-        files.write_json(folder / store.COST, {"seconds": round(seconds, 3), "host": platform.node()})
+        store.write_cost(folder, {"seconds": round(seconds, 3), "host": platform.node()})
         document = {
             "stage": stage.name,
             "version": stage.module().VERSION,

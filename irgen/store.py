@@ -13,14 +13,17 @@ import contextlib
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from irgen import files
 from irgen.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 COST = "cost.json"
@@ -79,8 +82,7 @@ def content_of(rows: list[dict[str, Any]]) -> str:
 def write_manifest(folder: Path, document: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write `manifest.json`: the document, the files, the content digest and the manifest's own digest."""
     body = {**document, "files": rows, "content": content_of(rows)}
-    digest = hashlib.sha256(files.canonical_json(body)).hexdigest()
-    files.write_json(folder / MANIFEST, {**body, "digest": digest})
+    files.write_bytes(folder / MANIFEST, files.sealed(body))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -91,28 +93,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
-        digest = manifest.pop("digest")
-        rows = manifest["files"]
+        manifest = files.read_sealed(path)
+        sound = content_of(manifest["files"]) == manifest["content"]
     except FileNotFoundError as error:
         raise StoreError(f"{folder}: not a finished output (no {MANIFEST})", "Run its stage again.") from error
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{path}: unreadable or damaged ({error})", "Run its stage again.") from error
-    encoded = files.canonical_json(manifest)
-    if hashlib.sha256(encoded).hexdigest() != digest or content_of(rows) != manifest["content"]:
-        raise StoreError(f"{path}: was changed after it was written (digest differs)", "Run its stage again.")
-    # One byte of white space is a change too: the file must be what write_json makes of the document.
-    if path.read_bytes() != files.json_bytes({**manifest, "digest": digest}):
-        raise StoreError(f"{path}: was changed after it was written (bytes differ)", "Run its stage again.")
-    return {**manifest, "digest": digest}
+    if not sound:
+        raise StoreError(f"{path}: its content digest is not that of its files", "Run its stage again.")
+    return manifest
 
 
-def problems(folder: Path, *, hashes: bool = True) -> list[str]:
+def problems(folder: Path, *, sha256: Callable[[Path], str] = files.sha256_file) -> list[str]:
     """Compare an output with its manifest; return one line for each thing wrong, none when it is sound.
 
     Args:
         folder: the output.
-        hashes: compare sha256 too, not only presence and size.
+        sha256: digests a file; a caller that needs the digests, too, may remember them.
     """
     try:
         manifest = read_manifest(folder)
@@ -125,14 +122,42 @@ def problems(folder: Path, *, hashes: bool = True) -> list[str]:
             found.append(f"{path}: missing")
         elif path.stat().st_size != row["bytes"]:
             found.append(f"{path}: {path.stat().st_size} bytes, the manifest says {row['bytes']}")
-        elif hashes and files.sha256_file(path) != row["sha256"]:
+        elif sha256(path) != row["sha256"]:
             found.append(f"{path}: contents changed (sha256 differs)")
     known = {row["path"] for row in manifest["files"]} | {MANIFEST, COST}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.is_file() and files.TMP not in inside.parts and inside.as_posix() not in known:
+        if not path.is_dir() and files.TMP not in inside.parts and inside.as_posix() not in known:
             found.append(f"{path}: not in the manifest")
     return found
+
+
+def salvage(folder: Path, fingerprint: str) -> bool:
+    """Turn a damaged output into an interrupted one: what its manifest does not vouch for goes, the manifest last.
+
+    Args:
+        folder: the output.
+        fingerprint: of the work that is wanted there.
+
+    Returns:
+        False where nothing was done, because the manifest is damaged, too, or of other work.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except StoreError:
+        return False
+    if manifest["fingerprint"] != fingerprint:
+        return False
+    sound = {MANIFEST}
+    for row in manifest["files"]:
+        path = folder / row["path"]
+        if path.is_file() and files.sha256_file(path) == row["sha256"]:
+            sound.add(row["path"])
+    for path in folder.rglob("*"):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in sound:
+            path.unlink()
+    (folder / MANIFEST).unlink()
+    return True
 
 
 def ref(folder: Path) -> Ref:
@@ -154,6 +179,11 @@ def latest(stage_folder: Path) -> Ref | None:
     return None
 
 
+def write_cost(folder: Path, cost: Mapping[str, Any]) -> None:
+    """Write `cost.json`: what the run that made an output took, and where."""
+    files.write_bytes(folder / COST, files.sealed(cost))
+
+
 def seconds(folder: Path) -> float:
     """Return how long the run that made an output took; 0 where that is not known."""
     try:
@@ -171,9 +201,36 @@ def exclusive(folder: Path) -> Iterator[Path]:
     scratch = folder / files.TMP
     scratch.mkdir(parents=True, exist_ok=True)
     with lock_path(folder).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _locked(lock):
+            log.info("%s: waiting for the run that is at work there", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         scratch.mkdir(parents=True, exist_ok=True)
         yield folder
+
+
+@contextlib.contextmanager
+def idle(folder: Path) -> Iterator[None]:
+    """Keep runs out of an output for a while.
+
+    Raises:
+        StoreError: one is at work there.
+    """
+    if not lock_path(folder).exists():
+        yield
+        return
+    with lock_path(folder).open("w") as lock:
+        if not _locked(lock):
+            raise StoreError(f"{folder}: a run is at work there", "Wait until it ends, or stop it.")
+        yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Lock a file if nobody else has."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_path(folder: Path) -> Path:

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from irgen.pipeline import Outcome, PlanLine
 
 PICTURES = (".png", ".jpg")
 PICTURE_WIDTH_PX = 640
-MAX_PICTURES = 3
+SHEET_ROWS = 4
 
 
 def publish(dataset: str, outcome: Outcome) -> None:
@@ -22,7 +23,7 @@ def publish(dataset: str, outcome: Outcome) -> None:
     stage = outcome.ref.stage
     how = "reused" if outcome.reused else f"made in {outcome.seconds:.1f} s"
     parts = [f"# {stage}\n\n{how}: `{outcome.ref.path}`", table(("figure", "value"), flat(outcome.figures))]
-    parts += [picture(path) for path in _pictures(outcome.ref.folder)]
+    parts += [embedded(path.stem, image) for path, image in _pictures(outcome.ref.folder)]
     create_markdown_artifact("\n\n".join(parts), key=key(dataset, stage), description=f"{stage} of {dataset}")
 
 
@@ -58,18 +59,37 @@ def table(header: Sequence[str], rows: Iterator[tuple[Any, ...]] | Sequence[tupl
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def picture(path: Path) -> str:
+def embedded(name: str, image: Image.Image) -> str:
     """Embed a picture, made small, in markdown: the UI does not load file:// addresses."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
+    small = image.convert("RGB")
     small.thumbnail((PICTURE_WIDTH_PX, 2 * PICTURE_WIDTH_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
-    return f"![{path.stem}](data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    return f"![{name}](data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.suffix in PICTURES][:MAX_PICTURES]
+def _pictures(folder: Path) -> Iterator[tuple[Path, Image.Image]]:
+    """Yield the pictures at the top of an output, and of a sharded one a sheet of its first images."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix in PICTURES:
+            with Image.open(path) as image:
+                yield path, image
+    if (folder / "shards").is_dir():
+        from irgen import shards  # not at the top: it loads pandas, and flows must import in a second
+
+        tiles = [
+            Image.open(io.BytesIO(record.image)) for record in islice(shards.read(folder), SHEET_ROWS * SHEET_ROWS)
+        ]
+        if tiles:
+            yield folder / "sheet", _sheet(tiles)
+
+
+def _sheet(tiles: Sequence[Image.Image]) -> Image.Image:
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (SHEET_ROWS * width, -(-len(tiles) // SHEET_ROWS) * height))
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number % SHEET_ROWS * width, number // SHEET_ROWS * height))
+    return sheet
 
 
 def _cell(value: Any) -> str:

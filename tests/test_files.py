@@ -83,3 +83,25 @@ def test_json_bytes_depend_on_the_content_alone(document):
 def test_nan_is_refused(encode):
     with pytest.raises(ValueError, match="JSON"):
         encode({"a": float("nan")})
+
+
+@given(st.dictionaries(st.text().filter(lambda name: name != "digest"), json_values), st.data())
+def test_a_sealed_document_is_read_back_and_no_byte_of_it_can_change(tmp_path_factory, document, data):
+    path = tmp_path_factory.getbasetemp() / "sealed.json"
+    sealed = files.sealed(document)
+    path.write_bytes(sealed)
+    assert files.read_sealed(path) == document
+    position = data.draw(st.integers(0, len(sealed) - 1))
+    other = data.draw(st.integers(0, 255).filter(lambda byte: byte != sealed[position]))
+    path.write_bytes(sealed[:position] + bytes([other]) + sealed[position + 1 :])
+    with pytest.raises(ValueError):
+        files.read_sealed(path)
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"[]", b"{}", b'"digest"', b"\xff", b'{"a": NaN}', b'{"a": "\\ud800"}']
+)
+def test_what_was_never_sealed_is_refused(tmp_path, damaged):
+    (tmp_path / "a.json").write_bytes(damaged)
+    with pytest.raises(ValueError):
+        files.read_sealed(tmp_path / "a.json")

@@ -39,6 +39,13 @@ def test_a_redo_leaves_nothing_of_the_earlier_output(tmp_path: Path) -> None:
     assert not (folder / "stray").exists()
 
 
+def test_a_redo_of_an_interrupted_run_does_not_carry_it_on(tmp_path: Path) -> None:
+    folder = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref.folder
+    (folder / store.MANIFEST).rename(folder / "half-done")
+    pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}, redo=True)
+    assert not (folder / "half-done").exists()
+
+
 def test_a_damaged_output_is_redone(tmp_path: Path) -> None:
     folder = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref.folder
     (folder / "settings.json").write_text("{}")

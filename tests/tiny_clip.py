@@ -14,8 +14,7 @@ from irgen.verifiers.examples import Examples
 
 HEIGHT_PX, WIDTH_PX = 16, 24
 CONTEXT = 16
-SIDES = ("left", "middle", "right")
-CAPTIONS = tuple(f"a person on the {side}" for side in SIDES)
+CAPTIONS = ("one person on a road", "two people on a road", "three people on a road")
 MODEL = {
     "embed_dim": 24,
     "vision_cfg": {"image_size": [HEIGHT_PX, WIDTH_PX], "patch_size": 8, "width": 32, "head_width": 16, "layers": 2},
@@ -46,24 +45,25 @@ def tiny_clip(path: Path, own_tokenizer: bool = True, quick_gelu: bool = False) 
 
 
 def examples(count: int, seed: int = 0) -> Examples:
-    """Draw LWIR images with one warm spot where the caption says, and negatives that are striped instead of smooth."""
+    """Draw LWIR images with as many warm spots as the caption says, and negatives that are striped, not smooth."""
     rng = np.random.default_rng(seed)
-    sides = rng.integers(3, size=count)
-    lwir = np.stack([scene(int(side), rng) for side in sides])
+    people = rng.integers(3, size=count)
+    lwir = np.stack([scene(int(number), rng) for number in people])
     gray = np.stack([striped(image) for image in lwir])
     owners = np.arange(count)
     return Examples(
-        tuple(CAPTIONS[side] for side in sides),
+        tuple(CAPTIONS[number] for number in people),
         _channels_first(lwir),
         {"gray": _channels_first(gray), "inverted": _channels_first(255 - gray)},
         {"gray": owners, "inverted": owners},
     )
 
 
-def scene(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 [16, 24, 3]: a warm spot in one third of a dark, noisy image."""
+def scene(number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 [16, 24, 3]: warm spots in the first thirds of a dark, noisy image, one more than `number`."""
     image = rng.integers(20, 60, (HEIGHT_PX, WIDTH_PX, 1))
-    image[4:12, 8 * side + 2 : 8 * side + 6] += 150
+    for third in range(number + 1):
+        image[2:14, 8 * third + 1 : 8 * third + 7] += 150
     return np.repeat(image, 3, axis=2).astype(np.uint8)
 
 

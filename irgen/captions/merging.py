@@ -27,8 +27,7 @@ SAME_OBJECT = ((r"\btraffic lights?\b", "traffic signal"), (r"\b(?:street|stop) 
 PREFIX = re.compile(
     r"^(?:(?:this|it) is |there (?:is|are) "
     r"|(?:in )?(?:this|the) (?:image|picture|photo|scene) ?(?:shows|depicts|is of)?,? ?"
-    r"|(?:an?|the) (?:\w+ ){0,2}(?:image|photo|photograph|picture|view|shot) (?:of|showing) )",
-    re.IGNORECASE,
+    r"|(?:an?|the) (?:\w+ ){0,2}(?:image|photo|photograph|picture|view|shot) (?:of|showing) )"
 )
 PHRASE_BORDER = re.compile(
     r"\s*[,;]\s*|\s+(?:and|with|while|next to|near|in front of|behind|alongside|as well as|featuring|including)\s+"
@@ -49,12 +48,13 @@ BARE = re.compile(
 def clean(description: str) -> list[str]:
     """Return the phrases of a description's first sentence, without colour, light and words about being a picture."""
     sentence = re.split(r"[.!?\n]", description.strip(), maxsplit=1)[0]
-    sentence = PREFIX.sub("", " ".join(sentence.split())).lower()
+    sentence = " ".join(sentence.split()).lower()
     for pattern, name in SAME_OBJECT:
         sentence = re.sub(pattern, name, sentence)
     run = rf"\b(?:{COLOURS}|{LIGHT})\b(?:-\w+\b)?"
     # "red and white bus", "black, white bus": the joining word goes with the colours.
     sentence = re.sub(rf"{run}(?:(?:\s*,\s*|\s+and\s+|\s+or\s+|\s+){run})*", "", sentence)
+    sentence = PREFIX.sub("", " ".join(sentence.split()))
     phrases = (_tidy(phrase) for phrase in PHRASE_BORDER.split(sentence))
     return [phrase for phrase in phrases if not BARE.fullmatch(phrase)]
 

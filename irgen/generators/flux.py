@@ -6,6 +6,7 @@ From the same noise it makes the image that `FluxPipeline` makes. Memory of FLUX
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -19,6 +20,8 @@ from irgen.generators import loading
 from irgen.generators.flow import Flow, FluxConditions, latent_shape, sampling_sigmas
 from irgen.search.interface import Denoised
 from irgen.settings import BaseSettings
+
+log = logging.getLogger(__name__)
 
 TEXTS_AT_ONCE = 8
 
@@ -137,16 +140,21 @@ def encode_texts(pipeline: FluxPipeline, texts: Sequence[str], tokens: int, devi
     Returns:
         Conditions on the CPU.
     """
+    long = sum(len(ids) > tokens for ids in pipeline.tokenizer_2(list(texts), verbose=False).input_ids)
+    if long:
+        log.warning("%d of %d prompts have more than %d T5 tokens: their ends are not read", long, len(texts), tokens)
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
     home = pipeline.text_encoder_2.device
     for encoder in encoders:
         encoder.to(device)
     prompts, pooled = [], []
-    for rows in _batches(len(texts), TEXTS_AT_ONCE):
-        encoded = pipeline.encode_prompt([texts[row] for row in rows], None, device=device, max_sequence_length=tokens)
-        real = len(set(rows))
-        prompts.append(encoded[0][:real].cpu())
-        pooled.append(encoded[1][:real].cpu())
+    with loading.quiet():
+        for rows in _batches(len(texts), TEXTS_AT_ONCE):
+            batch = [texts[row] for row in rows]
+            encoded = pipeline.encode_prompt(batch, None, device=device, max_sequence_length=tokens)
+            real = len(set(rows))
+            prompts.append(encoded[0][:real].cpu())
+            pooled.append(encoded[1][:real].cpu())
     for encoder in encoders:
         encoder.to(home)
     return FluxConditions(torch.cat(prompts), torch.cat(pooled))

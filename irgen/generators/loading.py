@@ -42,11 +42,7 @@ def load_pipeline(base: BaseSettings) -> FluxPipeline:
     """
     folder = weights.resolve(base.model, base.revision)
     log.info("loading %s", folder)
-    with warnings.catch_warnings():
-        # `dtype`, which the warning asks for, is unknown to diffusers before 0.42.
-        warnings.simplefilter("ignore", FutureWarning)
-        diffusers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.disable_progress_bar()
+    with quiet():
         models = {name: _load_model(folder, name, devices.dtype(base.precision)) for name in MODELS}
         with _refused(folder):
             return FluxPipeline.from_pretrained(folder, **models, local_files_only=True)
@@ -70,6 +66,25 @@ def _load_model(folder: Path, name: str, dtype: torch.dtype) -> torch.nn.Module:
             "Weights and config.json belong to different models: fetch them again.",
         )
     return model.requires_grad_(False).eval()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep diffusers' and transformers' own bars and warnings to themselves, where irgen checks and reports."""
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # `dtype`, which a warning asks for in place of `torch_dtype`, is unknown to earlier diffusers.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            library.enable_progress_bar()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from irgen import records, store
+from irgen import files, records, store
 from irgen.settings import ShardsSettings
+from irgen.shards.commit import RUN
+from irgen.shards.commit import records as commit_records
 
 SOURCES = {
     "kaist": "KAIST Multispectral Pedestrian, CC BY-NC-SA 4.0",
@@ -26,33 +27,51 @@ BASES = {
     "miniature": "irgen's built-in miniature, Apache-2.0",
 }
 
+LICENCES = {"kaist": "cc-by-nc-sa-4.0", "hit-uav": "cc-by-4.0"}
+"""Of the card where the settings name none: what is made of such frames is shared under their licence."""
+
 TEXT = """\
 # Synthetic infrared images
 
 {description}
 
-{images} images, {shards} shards, {failed} tombstones. Made by irgen: a diffusion model adapted to infrared, and a
-search over noises for the image that a verifier of infrared believes most.
+{images} images in {shards} shards; {failed} more of the {rows} planned could not be made and are listed with the
+reason. Made by irgen: a diffusion model adapted to infrared, and a search over noises for the image that a verifier of
+infrared believes most.
 
 ## A record
 
-`<key>.{image_format}` the image, `<key>.txt` its caption, `<key>.json` its score sheet: score (IRSCORE) and both cosines,
-`unguided_score` (of the image that no search would have given), spread among the candidates, NFE, algorithm, prompt,
-source frame, how the noise was made, and the fingerprints of base, adapter and verifier. `index.parquet` holds the same
-by row, with each image's shard, offset, bytes and sha256.
+| member | what |
+|---|---|
+| `<key>.{image_format}` | the image |
+| `<key>.txt` | its caption |
+| `<key>.json` | its score sheet: `{fields}` |
+
+`score` is IRSCORE, of the cosines `cos_infrared` and `cos_grayscale`; `unguided_score` is that of the image that no
+search would have given; `spread` lies between the best and the worst candidate; `noise` is the recipe by which the
+noise can be made again; `base`, `adapter` and `verifier` are fingerprints. `index.parquet` has a row a key, with the
+image's shard, `offset`, `bytes` and `sha256`; of what could not be made the `status` is `failed`. `manifest.json` lists
+every file with its sha256; `irgen verify` compares them.
 
 ```python
-import webdataset as wds
-for sample in wds.WebDataset("shards/{first}", shardshuffle=False).decode("pil"):
-    sample["{image_format}"], sample["json"]["score"], sample["txt"]
+import glob, webdataset  # with WDS_SECURE=1 in the environment it runs nothing that it finds in a tar
+for sample in webdataset.WebDataset(sorted(glob.glob("shards/*.tar")), shardshuffle=False).decode("pil"):
+    print(sample["__key__"], sample["{image_format}"].size, sample["json"]["score"], sample["txt"])
 ```
 
 ```python
 import datasets
-datasets.load_dataset("webdataset", data_files="shards/*.tar", split="train")
+for row in datasets.load_dataset("webdataset", data_files="shards/*.tar", split="train"):
+    print(row["__key__"], row["{image_format}"].size, row["json"]["score"], row["txt"])
 ```
 
-`manifest.json` lists every file with its sha256; `irgen verify` checks them.
+```python
+import io, pandas, PIL.Image
+for row in pandas.read_parquet("index.parquet").query("status == 'ok'").itertuples():
+    with open(row.shard, "rb") as tar:  # a plain tar: `tar xf` and Python's tarfile read it, too
+        tar.seek(row.offset)
+        print(row.key, PIL.Image.open(io.BytesIO(tar.read(row.bytes))).size, row.score)
+```
 
 ## How it was made
 
@@ -60,12 +79,13 @@ datasets.load_dataset("webdataset", data_files="shards/*.tar", split="train")
 |---|---|
 | frames | {source} |
 | captions | {captions} |
-| base | `{base}` |
+| base | {model}, `{base}` |
 | adapter | `{adapter}` |
 | verifier | `{verifier}` |
 | search | {algorithm}, {steps} steps |
+| samples | `{samples}` |
 
-## Licences
+## Sources and licences
 
 - frames: {source_licence}
 - base model: {base_licence}
@@ -85,33 +105,39 @@ def write(settings: ShardsSettings, frames: Path, captions: Path, samples: Path,
         frames: output of stage frames.
         captions: output of stage captions.
         samples: output of stage samples.
-        figures: images, failed and shards.
+        figures: rows, images, failed and shards.
+
+    Raises:
+        StoreError: one of the outputs is damaged.
     """
     source = store.read_manifest(frames)["settings"]["frames"]["source"]
-    made = store.read_manifest(samples)["settings"]
-    run = json.loads((samples / "run.json").read_bytes())
+    made = store.read_manifest(samples)
+    run = files.read_sealed(samples / RUN)
     origins = Counter(row.origin for row in records.read_rows(captions / "captions.parquet", records.Caption))
+    sheet: Mapping[str, str] = next((record["sheet"] for record in commit_records(samples) if record["sheet"]), {})
+    model = made["settings"]["base"]["model"]
     data = DatasetCardData(
-        license=settings.licence or "other",
-        task_categories=["object-detection", "unconditional-image-generation"],
+        license=settings.licence or LICENCES.get(source, "other"),
+        task_categories=["text-to-image"],
         tags=["infrared", "lwir", "thermal", "synthetic", "webdataset"],
         configs=[{"config_name": "default", "data_files": "shards/*.tar"}],
     )
     text = TEXT.format(
         description=settings.description or "Long-wave infrared street scenes.",
-        image_format=made["samples"]["image_format"],
-        first="000000-*.tar",
+        image_format=made["settings"]["samples"]["image_format"],
+        fields="`, `".join(sheet),
         source=source,
         captions=", ".join(f"{count} by {origin}" for origin, count in sorted(origins.items())),
-        base=made["base"]["model"],
+        model="/".join(Path(model).parts[-2:]),
+        base=run["base"],
         adapter=run["adapter"],
         verifier=run["verifier"],
+        samples=made["fingerprint"],
         algorithm=run["algorithm"],
         steps=run["steps"],
         source_licence=SOURCES[source],
         base_licence=next(
-            (terms for name, terms in BASES.items() if name in made["base"]["model"].lower()),
-            "see the model's own card",
+            (terms for name, terms in BASES.items() if name in model.lower()), "see the model's own card"
         ),
         **figures,
     )

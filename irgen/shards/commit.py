@@ -7,25 +7,31 @@ shards/000123-<sha12>.tar       immutable, named by content
 meta/000123-<sha12>.parquet     one row an item; further tables likewise, each in a folder of its name
 commit/000123.json              names, sha256, bytes, rows; os.link, so that the first of several writers wins
 ```
+
+`run.json` and the commit records carry a digest of themselves. A commit record that is damaged, or whose files are
+gone or changed, is withdrawn, and its shard made again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import fcntl
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irgen import files
 from irgen.errors import StoreError
-from irgen.shards.sample import META, Sample
+from irgen.shards.sample import META, Sample, shape
 from irgen.shards.tar import TarWriter
+
+log = logging.getLogger(__name__)
 
 RUN = "run.json"
 SHARDS, TABLE, COMMIT = "shards", "meta", "commit"
@@ -69,15 +75,16 @@ class ShardedOutput:
             tables: schemas of further tables, by name.
 
         Raises:
-            StoreError: the folder holds shards of something else.
+            StoreError: the folder holds shards of something else, or its run.json is damaged.
         """
         document = {**run, "items": items, "items_per_shard": per_shard}
-        for part in (SHARDS, COMMIT, files.TMP):
+        for part in (SHARDS, COMMIT):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(folder, RUN)
-        temporary.write_bytes(files.json_bytes(document))
-        if not files.publish_first(temporary, folder / RUN):
-            _refuse_other(folder / RUN, document)
+        if not (folder / RUN).exists():
+            with _scratch(folder, RUN) as scratch:
+                (scratch / RUN).write_bytes(files.sealed(document))
+                files.publish_first(scratch / RUN, folder / RUN)
+        _refuse_other(folder / RUN, document)
         schemas = {TABLE: pa.unify_schemas([META, columns]), **(tables or {})}
         return cls(folder, items, per_shard, schemas)
 
@@ -86,146 +93,294 @@ class ShardedOutput:
         return range(number * self._per_shard, min((number + 1) * self._per_shard, self._items))
 
     def missing(self) -> list[int]:
-        """Return the shards without a commit record."""
-        return [number for number in range(self.count) if not self._record(number).exists()]
+        """Return the shards without a sound commit record."""
+        return [number for number in range(self.count) if not self._committed(number)]
+
+    def pending(self) -> Iterator[int]:
+        """Yield the missing shards, each kept from other writers until the next is asked for.
+
+        A shard that another writer is making is waited for at the end, and made where that writer fails.
+        """
+        busy = []
+        for number in self.missing():
+            with self._lock(number) as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    busy.append(number)
+                    continue
+                if not self._committed(number):
+                    yield number
+        for number in busy:
+            with self._lock(number) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not self._committed(number):
+                    yield number
 
     @contextlib.contextmanager
     def shard(self, number: int) -> Iterator[ShardWriter]:
         """Write a shard; it is committed when the block ends, and leaves nothing when it raises.
 
         Raises:
-            ValueError: an item is missing, or not the shard's.
+            ValueError: an item is missing, or not the shard's; a score sheet of another shape, or a row that does
+                not fill its table's columns.
         """
-        writer = ShardWriter(_temporary(self.folder, f"{number:06d}.tar"), self.items(number))
-        try:
-            yield writer
-            self._commit(number, writer)
-        finally:
-            writer.discard()
+        with _scratch(self.folder, f"{number:06d}") as scratch:
+            writer = ShardWriter(scratch / "members.tar", self.items(number), self._tables)
+            try:
+                yield writer
+                writer.close()
+                self._commit(number, writer, scratch)
+            finally:
+                writer.discard()
 
-    def finish(self) -> None:
-        """Remove what no commit record names.
+    def finish(self) -> dict[str, int]:
+        """Check every committed byte, remove what no commit record names, and return the totals.
 
         Raises:
-            StoreError: a shard is missing.
+            StoreError: a shard is missing or was damaged since it was committed.
         """
-        if missing := self.missing():
-            raise StoreError(f"{self.folder}: shards {missing} are not committed", "Run its stage again.")
+        unsound = [number for number in range(self.count) if not self._committed(number, hashes=True)]
+        for number in unsound:
+            self._withdraw(number)
+        if unsound:
+            raise StoreError(
+                f"{self.folder}: {len(unsound)} of {self.count} shards missing or damaged, the first is {unsound[0]}",
+                "Run its stage again: it makes these alone.",
+            )
+        shapes = {files.canonical_json(record["sheet"]) for record in records(self.folder) if record["sheet"]}
+        if len(shapes) > 1:
+            raise StoreError(
+                f"{self.folder}: score sheets differ in their fields from shard to shard",
+                "Remove it, run its stage again.",
+            )
         for path in orphans(self.folder):
-            path.unlink()
-        files.remove_tree(self.folder / files.TMP)
+            path.unlink(missing_ok=True)
+        self._sweep()
+        return {"rows": self._items, "shards": self.count}
 
-    def _record(self, number: int) -> Path:
-        return self.folder / COMMIT / f"{number:06d}.json"
+    def _sweep(self) -> None:
+        """Remove the scratch of shards, whoever left it; another's manifest may be on its way beside it."""
+        scratch = self.folder / files.TMP
+        for pattern in (f"{RUN}.*", "[0-9]*.*"):
+            for path in scratch.glob(pattern):
+                if path.is_dir():
+                    files.remove_tree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.rmdir()
 
-    def _commit(self, number: int, writer: ShardWriter) -> None:
-        parts = {SHARDS: self._place(writer.close(), SHARDS, number, "tar")}
+    def _committed(self, number: int, *, hashes: bool = False) -> bool:
+        """Say whether a shard's commit record and the files that it names are there and sound."""
+        try:
+            record = files.read_sealed(record_path(self.folder, number))
+            parts = record["parts"]
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("%s: %s; its shard is made again", record_path(self.folder, number), error)
+            return False
+        if (record["shard"], set(parts)) != (number, {SHARDS, *self._tables}):
+            return False
+        for part in parts.values():
+            path = self.folder / part["path"]
+            if not path.is_file() or path.stat().st_size != part["bytes"]:
+                return False
+            if hashes and files.sha256_file(path) != part["sha256"]:
+                return False
+        return True
+
+    def _withdraw(self, number: int) -> None:
+        """Remove the commit record of a shard that is to be made again."""
+        record_path(self.folder, number).unlink(missing_ok=True)
+
+    def _commit(self, number: int, writer: ShardWriter, scratch: Path) -> None:
+        if not self._committed(number):
+            self._withdraw(number)
+        sources = {SHARDS: writer.path}
         for name, schema in self._tables.items():
-            temporary = _temporary(self.folder, f"{number:06d}.{name}.parquet")
-            pq.write_table(pa.Table.from_pylist(writer.rows(name), schema=schema), temporary, compression="zstd")
-            parts[name] = self._place(temporary, name, number, "parquet")
-        record = {"shard": number, "rows": len(self.items(number)), "members": writer.members, "parts": parts}
-        temporary = _temporary(self.folder, f"{number:06d}.json")
-        temporary.write_bytes(files.json_bytes(record))
-        files.publish_first(temporary, self._record(number))
+            sources[name] = scratch / f"{name}.parquet"
+            pq.write_table(pa.Table.from_pylist(writer.rows[name], schema=schema), sources[name], compression="zstd")
+        parts = {name: self._named(source, name, number) for name, source in sources.items()}
+        record = {
+            "shard": number,
+            "rows": len(self.items(number)),
+            "members": writer.members,
+            "sheet": writer.sheet,
+            "parts": parts,
+        }
+        (scratch / "record.json").write_bytes(files.sealed(record))
+        # What a full disk can refuse is on it before the first file gets its name.
+        for source in sources.values():
+            files.fsync(source)
+        try:
+            for name, source in sources.items():
+                files.publish(source, self.folder / parts[name]["path"])
+            files.publish_first(scratch / "record.json", record_path(self.folder, number))
+        except BaseException:
+            if not self._committed(number):
+                for part in parts.values():
+                    (self.folder / part["path"]).unlink(missing_ok=True)
+            raise
 
-    def _place(self, temporary: Path, part: str, number: int, suffix: str) -> dict[str, Any]:
-        """Give a finished file the name of its content; one that is there already is the same."""
-        sha256, size = files.sha256_file(temporary), temporary.stat().st_size
-        path = self.folder / part / f"{number:06d}-{sha256[:SHA_DIGITS]}.{suffix}"
-        path.parent.mkdir(exist_ok=True)
-        files.publish(temporary, path)
-        return {"path": path.relative_to(self.folder).as_posix(), "sha256": sha256, "bytes": size}
+    def _named(self, source: Path, part: str, number: int) -> dict[str, Any]:
+        """Name a finished file by its content: where that name is taken, the same bytes bear it."""
+        sha256 = files.sha256_file(source)
+        (self.folder / part).mkdir(exist_ok=True)
+        name = f"{part}/{number:06d}-{sha256[:SHA_DIGITS]}{source.suffix}"
+        return {"path": name, "sha256": sha256, "bytes": source.stat().st_size}
+
+    def _lock(self, number: int) -> IO[str]:
+        path = self.folder / files.TMP / f"{number:06d}.lock"
+        while True:
+            # Another writer may be finishing, and its scratch goes at any moment.
+            path.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return path.open("w")
 
 
 class ShardWriter:
-    """The shard that is being written; items come in order."""
+    """The shard that is being written; items come in order.
 
-    def __init__(self, temporary: Path, items: range) -> None:
-        self._temporary = temporary
-        self._tar = TarWriter(temporary)
-        self._expected = items
-        self._samples: list[dict[str, Any]] = []
-        self._extra: dict[str, list[dict[str, Any]]] = {}
+    Attributes:
+        path: the tar.
+        rows: of every table, by its name.
+        members: in the tar.
+        sheet: the shape of its score sheets; empty where all items are tombstones.
+    """
+
+    def __init__(self, path: Path, items: range, tables: Mapping[str, pa.Schema]) -> None:
+        self.path = path
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
         self.members = 0
+        self.sheet: dict[str, Any] = {}
+        self._tar = TarWriter(path)
+        self._expected = items
+        self._tables = tables
 
     def add(self, sample: Sample) -> None:
         """Add the next item.
 
         Raises:
-            ValueError: it is not the next one.
+            ValueError: it is not the next one, its sheet is not shaped as the ones before, or a row is incomplete.
         """
-        wanted = self._expected[len(self._samples)] if len(self._samples) < len(self._expected) else None
+        done = len(self.rows[TABLE])
+        wanted = self._expected[done] if done < len(self._expected) else None
         if sample.index != wanted:
             raise ValueError(f"item {sample.index} where the shard expects {wanted}")
-        self._samples.append(sample.write(self._tar))
+        if sample.image:
+            self._check_sheet(sample)
+        self._check_rows(TABLE, [{**dict.fromkeys(META.names, ""), **sample.row}])
+        for name, rows in sample.tables.items():
+            self._check_rows(name, rows)
+        self.rows[TABLE].append(sample.write(self._tar))
         self.members += len(sample.members())
         for name, rows in sample.tables.items():
-            self._extra.setdefault(name, []).extend(rows)
+            self.rows[name].extend(rows)
 
-    def rows(self, table: str) -> Sequence[dict[str, Any]]:
-        """Return the rows of a table."""
-        return self._samples if table == TABLE else self._extra.get(table, [])
-
-    def close(self) -> Path:
-        """End the tar and return it.
+    def close(self) -> None:
+        """End the tar.
 
         Raises:
             ValueError: items are missing.
         """
-        if len(self._samples) != len(self._expected):
-            raise ValueError(f"{len(self._samples)} items of {len(self._expected)}")
+        if len(self.rows[TABLE]) != len(self._expected):
+            raise ValueError(f"{len(self.rows[TABLE])} items of {len(self._expected)}")
         self._tar.close()
-        return self._temporary
 
     def discard(self) -> None:
-        """Close and remove what was not committed."""
-        self._tar.close()
-        self._temporary.unlink(missing_ok=True)
+        """Let go of the file."""
+        self._tar.discard()
+
+    def _check_sheet(self, sample: Sample) -> None:
+        own = shape(sample.sheet)
+        self.sheet = self.sheet or own
+        if own != self.sheet:
+            odd = sorted(name for name in {*own, *self.sheet} if own.get(name) != self.sheet.get(name))
+            raise ValueError(f"item {sample.index}: its score sheet differs from the others in {', '.join(odd)}")
+
+    def _check_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            odd = sorted({*row} ^ {*self._tables[table].names}) or sorted(name for name in row if row[name] is None)
+            if odd:
+                raise ValueError(f"table {table}: a row with unknown, missing or null {', '.join(odd)}")
+
+
+def read_run(folder: Path) -> list[range]:
+    """Return the items of every shard of an output, as its run.json says.
+
+    Raises:
+        StoreError: run.json is missing or damaged.
+    """
+    path = folder / RUN
+    try:
+        run = files.read_sealed(path)
+        items, per_shard = int(run["items"]), int(run["items_per_shard"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path}: unreadable or damaged ({error})", "Remove its folder and run its stage.") from error
+    return [range(start, min(start + per_shard, items)) for start in range(0, items, per_shard)]
+
+
+def record_path(folder: Path, number: int) -> Path:
+    """Return where a shard's commit record lies."""
+    return folder / COMMIT / f"{number:06d}.json"
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """Read the commit records, in order, each with the `paths` of its parts.
+    """Read the commit records that are there, in order.
 
     Raises:
-        StoreError: one is damaged.
+        StoreError: one of them, or run.json, is damaged.
     """
     found = []
-    for path in sorted((folder / COMMIT).glob("*.json")):
+    for number in range(len(read_run(folder))):
+        path = record_path(folder, number)
         try:
-            record = json.loads(path.read_bytes())
-            record["paths"] = [str(part["path"]) for part in record["parts"].values()]
-            found.append(record)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StoreError(f"{path}: damaged ({error})", "Remove it and run its stage again.") from error
+            found.append(files.read_sealed(path))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: {error}", "Run its stage again.") from error
     return found
 
 
 def orphans(folder: Path) -> list[Path]:
-    """List the shards and tables that no commit record names.
+    """List what lies among shards, tables and commit records without being one that was committed.
 
     Raises:
-        StoreError: a commit record is damaged.
+        StoreError: run.json or a commit record is damaged.
     """
-    named = {path for record in records(folder) for path in record["paths"]}
-    named_folders = {name.split("/")[0] for name in named} | {SHARDS, TABLE}
+    committed = records(folder)
+    named = {str(part["path"]) for record in committed for part in record["parts"].values()}
+    named |= {record_path(folder, record["shard"]).relative_to(folder).as_posix() for record in committed}
+    folders = {name.split("/")[0] for name in named} | {SHARDS, TABLE, COMMIT}
     return [
         path
-        for part in sorted(named_folders)
+        for part in sorted(folders)
         for path in sorted((folder / part).glob("*"))
-        if path.relative_to(folder).as_posix() not in named
+        if path.relative_to(folder).as_posix() not in named and path.name != files.TMP
     ]
 
 
-def _temporary(folder: Path, name: str) -> Path:
-    scratch = folder / files.TMP
-    scratch.mkdir(exist_ok=True)
-    return scratch / f"{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+@contextlib.contextmanager
+def _scratch(folder: Path, name: str) -> Iterator[Path]:
+    """Yield a folder of one's own in `_tmp/`, and remove it."""
+    scratch = folder / files.TMP / f"{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        files.remove_tree(scratch)
 
 
 def _refuse_other(path: Path, document: Mapping[str, Any]) -> None:
-    there = json.loads(path.read_bytes())
-    if there != document:
+    way_out = "Choose another folder, or remove this one."
+    try:
+        there = files.read_sealed(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: {error}", way_out) from error
+    if files.canonical_json(there) != files.canonical_json(document):
         different = sorted(key for key in {*there, *document} if there.get(key) != document.get(key))
         changes = "; ".join(f"{key}: {there.get(key)} there, {document.get(key)} now" for key in different)
-        raise StoreError(f"{path}: belongs to another run ({changes})", "Choose another folder, or remove this one.")
+        raise StoreError(f"{path}: belongs to another run ({changes})", way_out)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -15,9 +17,11 @@ import pyarrow.parquet as pq
 
 from irgen import store
 from irgen.errors import StoreError
-from irgen.shards.commit import SHARDS, TABLE, records
+from irgen.shards.commit import SHARDS, TABLE, read_run, records
 
-SUFFIXES = ("png", "jpg", "json", "txt")
+REMAKE = "Run its stage again: it makes anew what is damaged."
+IMAGE_FORMATS: tuple[Literal["png", "jpg"], ...] = ("png", "jpg")
+SUFFIXES = (*IMAGE_FORMATS, "json", "txt")
 """Members with another suffix are refused: some readers run what they find in .pkl or .pyd."""
 
 
@@ -35,26 +39,27 @@ class Record:
 
     key: str
     image: bytes
-    image_format: str
+    image_format: Literal["png", "jpg"]
     sheet: dict[str, Any]
     caption: str
 
 
 def parts(folder: Path, name: str) -> list[Path]:
-    """Return the files of one part (shards, meta, or another table), in order.
+    """Return the files of one part (shards, meta, or another table), in order, each there in its full length.
 
     Raises:
-        StoreError: the manifest or a commit record is damaged, or a file is missing.
+        StoreError: the manifest or a commit record is damaged, or a file is missing or cut.
     """
     if (folder / store.MANIFEST).exists():
-        listed = {row["path"] for row in store.read_manifest(folder)["files"]}
-        names = sorted(path for path in listed if path.startswith(f"{name}/"))
+        rows = [row for row in store.read_manifest(folder)["files"] if row["path"].startswith(f"{name}/")]
     else:
-        names = [record["parts"][name]["path"] for record in records(folder) if name in record["parts"]]
-    for path in names:
-        if not (folder / path).is_file():
-            raise StoreError(f"{folder / path}: missing", "Run `irgen verify`, then the stage again.")
-    return [folder / path for path in names]
+        rows = [record["parts"][name] for record in records(folder) if name in record["parts"]]
+    for row in rows:
+        path = folder / row["path"]
+        if not path.is_file() or path.stat().st_size != row["bytes"]:
+            wrong = f"is not of its {row['bytes']} bytes" if path.is_file() else "missing"
+            raise StoreError(f"{path}: {wrong}", REMAKE)
+    return sorted(folder / row["path"] for row in rows)
 
 
 def table(folder: Path, name: str = TABLE) -> pd.DataFrame:
@@ -71,11 +76,19 @@ def candidates(folder: Path) -> pd.DataFrame:
 def read(folder: Path) -> Iterator[Record]:
     """Yield the images of a sharded output in the order of their keys.
 
+    A tar alone cannot tell that it is whole: to its readers a damaged header is the end. Its table can.
+
     Raises:
-        StoreError: a shard is damaged.
+        StoreError: a shard is damaged, or has not the images of its table.
     """
-    for path in parts(folder, SHARDS):
-        yield from read_shard(path)
+    for meta, tar in zip(parts(folder, TABLE), parts(folder, SHARDS), strict=True):
+        rows = pq.read_table(meta, columns=["key", "sha256"], filters=[("status", "=", "ok")]).to_pylist()
+        for row, record in zip_longest(rows, read_shard(tar)):
+            if row is None or record is None or record.key != row["key"]:
+                raise StoreError(f"{tar}: has not the images of its table", REMAKE)
+            if hashlib.sha256(record.image).hexdigest() != row["sha256"]:
+                raise StoreError(f"{tar}: image {record.key} was changed", REMAKE)
+            yield record
 
 
 def read_shard(path: Path) -> Iterator[Record]:
@@ -86,18 +99,18 @@ def read_shard(path: Path) -> Iterator[Record]:
     """
     members: dict[str, bytes] = {}
     current = ""
-    for name, data in tar_members(path):
-        key = name.partition(".")[0]
+    for info, data in tar_members(path):
+        key, _, suffix = info.name.partition(".")
         if key != current and members:
             yield _record(path, current, members)
             members = {}
         current = key
-        members[name.partition(".")[2]] = data
+        members[suffix] = data
     if members:
         yield _record(path, current, members)
 
 
-def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
+def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """Yield the members of a tar, plain files with known suffixes only.
 
     Raises:
@@ -108,33 +121,43 @@ def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
             for info in tar:
                 key, _, suffix = info.name.partition(".")
                 if not info.isreg() or not key.isdigit() or suffix not in SUFFIXES:
-                    raise StoreError(f"{path}: holds {info.name!r}, which does not belong there")
+                    raise StoreError(f"{path}: holds {info.name!r}, which does not belong there", REMAKE)
                 stream = tar.extractfile(info)
                 data = stream.read() if stream else b""
                 if len(data) != info.size:
-                    raise StoreError(f"{path}: {info.name} is cut")
-                yield info.name, data
+                    raise StoreError(f"{path}: {info.name} is cut", REMAKE)
+                yield info, data
     except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"{path}: not a sound tar ({error})") from error
+        raise StoreError(f"{path}: not a sound tar ({error})", REMAKE) from error
 
 
 def image(folder: Path, key: str) -> bytes:
     """Return one image's encoded file, by its offset, without reading the shard.
 
     Raises:
-        StoreError: no such image.
+        StoreError: no such image, or it is damaged.
     """
-    for meta, shard in zip(parts(folder, TABLE), parts(folder, SHARDS), strict=True):
-        rows = pq.read_table(meta, filters=[("key", "=", key)]).to_pylist()
-        if rows and rows[0]["status"] == "ok":
-            with shard.open("rb") as stream:
-                stream.seek(rows[0]["offset"])
-                return stream.read(rows[0]["bytes"])
+    metas = {int(path.name.partition("-")[0]): path for path in parts(folder, TABLE)}
+    tars = {int(path.name.partition("-")[0]): path for path in parts(folder, SHARDS)}
+    for number, items in enumerate(read_run(folder)):
+        if number not in metas or not key.isdigit() or int(key) not in items:
+            continue
+        for row in pq.read_table(metas[number], filters=[("key", "=", key), ("status", "=", "ok")]).to_pylist():
+            with tars[number].open("rb") as stream:
+                stream.seek(row["offset"])
+                data = stream.read(row["bytes"])
+            if hashlib.sha256(data).hexdigest() != row["sha256"]:
+                raise StoreError(f"{tars[number]}: {row['member']} was changed", REMAKE)
+            return data
     raise StoreError(f"{folder}: has no image {key}")
 
 
 def _record(path: Path, key: str, members: dict[str, bytes]) -> Record:
-    image_format = next((suffix for suffix in ("png", "jpg") if suffix in members), "")
-    if set(members) != {image_format, "json", "txt"}:
-        raise StoreError(f"{path}: record {key} has members {sorted(members)}")
-    return Record(key, members[image_format], image_format, json.loads(members["json"]), members["txt"].decode())
+    for image_format in IMAGE_FORMATS:
+        if set(members) == {image_format, "json", "txt"}:
+            try:
+                sheet, caption = json.loads(members["json"]), members["txt"].decode()
+            except ValueError as error:
+                raise StoreError(f"{path}: record {key} is damaged ({error})", REMAKE) from error
+            return Record(key, members[image_format], image_format, sheet, caption)
+    raise StoreError(f"{path}: record {key} has members {sorted(members)}", REMAKE)

@@ -36,7 +36,7 @@ class Sample:
         index: its number in the whole output.
         image: the encoded file, b"" for a tombstone.
         image_format: png or jpg.
-        sheet: the score sheet, JSON-able, with the same fields in every sample and no nulls.
+        sheet: the score sheet; of the same `shape` in every sample.
         caption: bare.
         row: values of the output's own columns.
         tables: rows of further tables, by name.
@@ -82,6 +82,33 @@ class Sample:
             "offset": offsets[0] if members else 0,
             "bytes": len(self.image),
         }
+
+
+def shape(value: Any, name: str = "sheet") -> Any:
+    """Return the structure that readers infer from a score sheet: its fields and their types.
+
+    Hugging Face `datasets` takes the schema of a whole dataset from its first five samples: a null or an empty list
+    there has no type, and breaks on the first sample that has one.
+
+    Args:
+        value: the sheet, or a part of it.
+        name: of that part, for errors.
+
+    Raises:
+        ValueError: a null, an empty list, a list of several types, or something that is not JSON.
+    """
+    if isinstance(value, Mapping):
+        return {str(field): shape(part, f"{name}.{field}") for field, part in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        parts = [shape(part, f"{name}[{place}]") for place, part in enumerate(value)]
+        if not parts or any(part != parts[0] for part in parts):
+            raise ValueError(f"{name} = {value}: a list in a score sheet needs elements, all of one type")
+        return parts[:1]
+    # bool before int, of which it is a kind.
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind.__name__
+    raise ValueError(f"{name} = {value!r}: a score sheet holds numbers, words and mappings only, and no nulls")
 
 
 def key(index: int) -> str:

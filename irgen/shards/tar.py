@@ -1,5 +1,6 @@
 """Tar files whose bytes depend on their members alone: ustar, mtime 0, no owner."""
 
+import contextlib
 import io
 import tarfile
 from pathlib import Path
@@ -10,7 +11,7 @@ class TarWriter:
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")
-        self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, name: str, data: bytes) -> int:
         """Add a member and return where its data begin."""
@@ -22,6 +23,11 @@ class TarWriter:
         return offset
 
     def close(self) -> None:
-        """Write the end; once closed, again does nothing."""
+        """Write the end of the tar."""
         self._tar.close()
         self._stream.close()
+
+    def discard(self) -> None:
+        """Let go of the file, finished or not; a disk that is still full is no news."""
+        with contextlib.suppress(OSError):
+            self._stream.close()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irgen import files, progress, store
 from irgen.errors import StoreError
-from irgen.shards.commit import COMMIT, RUN, SHARDS, TABLE, orphans
+from irgen.shards.commit import COMMIT, RUN, SHARDS, TABLE, orphans, read_run, record_path
 from irgen.shards.reader import tar_members
-from irgen.shards.sample import key
+from irgen.shards.sample import key, shape
+
+Sha256 = Callable[[Path], str]
 
 
 def verify(path: Path) -> list[str]:
@@ -31,94 +35,106 @@ def verify(path: Path) -> list[str]:
     folders = outputs(path)
     if not folders:
         raise StoreError(f"{path}: holds no output of a stage", "Name a dataset or a stage's output.")
-    found = []
-    with progress.bar("verify", len(folders)) as advance:
+    total = sum(each.stat().st_size for folder in folders for each in folder.rglob("*") if each.is_file())
+    found: list[str] = []
+    with progress.bar("verify", total) as advance:
+
+        @functools.cache
+        def sha256(file: Path) -> str:
+            advance(file.stat().st_size)
+            return files.sha256_file(file)
+
         for folder in folders:
-            found.extend(_problems(folder))
-            advance(1)
+            found.extend(_problems(folder, sha256))
     return found
 
 
 def outputs(path: Path) -> list[Path]:
-    """List the outputs at or below a folder: those with a manifest, and sharded ones without."""
-    marks = [*path.rglob(store.MANIFEST), *path.rglob(RUN)]
-    return sorted({mark.parent for mark in marks if files.TMP not in mark.parts})
+    """List the outputs at or below a folder: those that were finished, and sharded ones that were not."""
+    marks = [mark for name in (store.MANIFEST, store.COST, RUN) for mark in path.rglob(name)]
+    return sorted({mark.parent for mark in marks if files.TMP not in mark.relative_to(path).parts})
 
 
-def _problems(folder: Path) -> Iterator[str]:
-    if (folder / store.MANIFEST).exists():
-        yield from store.problems(folder)
-    if (folder / COMMIT).is_dir():
-        yield from _shard_problems(folder)
-
-
-def _shard_problems(folder: Path) -> Iterator[str]:
-    try:
-        run = json.loads((folder / RUN).read_bytes())
-        items, per_shard = int(run["items"]), int(run["items_per_shard"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"{folder / RUN}: unreadable or damaged ({error})"
-        return
-    if (folder / RUN).read_bytes() != files.json_bytes(run):
-        yield f"{folder / RUN}: was changed after it was written"
+def _problems(folder: Path, sha256: Sha256) -> Iterator[str]:
     finished = (folder / store.MANIFEST).exists()
-    if not finished:
+    if finished:
+        yield from store.problems(folder, sha256=sha256)
+    else:
         yield f"{folder}: not finished (no {store.MANIFEST}); its stage carries on when run again"
-    for number in range(-(-items // per_shard)):
-        record = folder / COMMIT / f"{number:06d}.json"
-        keys = [key(index) for index in range(number * per_shard, min((number + 1) * per_shard, items))]
-        if record.exists():
-            yield from _record_problems(folder, record, keys)
+    if (folder / store.COST).exists():
+        try:
+            files.read_sealed(folder / store.COST)
+        except (OSError, ValueError) as error:
+            yield f"{folder / store.COST}: {error}"
+    if (folder / RUN).exists() or (folder / COMMIT).is_dir():
+        yield from _shard_problems(folder, finished, sha256)
+
+
+def _shard_problems(folder: Path, finished: bool, sha256: Sha256) -> Iterator[str]:
+    try:
+        shards = read_run(folder)
+    except StoreError as error:
+        yield error.what
+        return
+    shapes: set[bytes] = set()
+    for number, items in enumerate(shards):
+        if record_path(folder, number).exists():
+            yield from _record_problems(folder, number, items, sha256, shapes)
         elif finished:
-            yield f"{record}: missing"
+            yield f"{record_path(folder, number)}: missing"
+    if len(shapes) > 1:
+        yield f"{folder}: score sheets differ in their fields from shard to shard"
     if finished:
         # A damaged record has been told above.
         with contextlib.suppress(StoreError):
             yield from [f"{path}: no commit record names it" for path in orphans(folder)]
 
 
-def _record_problems(folder: Path, path: Path, keys: list[str]) -> Iterator[str]:
+def _record_problems(folder: Path, number: int, items: range, sha256: Sha256, shapes: set[bytes]) -> Iterator[str]:
+    path = record_path(folder, number)
     try:
-        record = json.loads(path.read_bytes())
-        if path.read_bytes() != files.json_bytes(record):
-            raise ValueError("its bytes are not those that were written")
-        parts, members, rows = record["parts"], record["members"], record["rows"]
-        places = {name: (folder / part["path"], part["sha256"], part["bytes"]) for name, part in parts.items()}
-        tar, meta = places[SHARDS][0], places[TABLE][0]
+        record = files.read_sealed(path)
+        parts = {name: (folder / part["path"], part["sha256"], part["bytes"]) for name, part in record["parts"].items()}
+        tar, meta = parts[SHARDS][0], parts[TABLE][0]
+        own = (record["shard"], record["rows"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield f"{path}: damaged ({error})"
         return
-    if rows != len(keys):
-        yield f"{path}: {rows} rows, {len(keys)} expected"
+    if own != (number, len(items)):
+        yield f"{path}: speaks of shard {own[0]} with {own[1]} rows, expected are {number} and {len(items)}"
     sound = True
-    for file, sha256, size in places.values():
-        if not file.is_file() or file.stat().st_size != size or files.sha256_file(file) != sha256:
+    for file, digest, size in parts.values():
+        if not file.is_file() or file.stat().st_size != size or sha256(file) != digest:
             sound = False
             yield f"{file}: {'differs from its commit record' if file.is_file() else 'missing'}"
-    if sound:
-        try:
-            yield from _content_problems(tar, pq.read_table(meta).to_pylist(), members, keys)
-        except (StoreError, OSError, ValueError, KeyError) as error:
-            yield f"{tar}: {error}"
+    if not sound:
+        return
+    try:
+        yield from _content_problems(tar, pq.read_table(meta).to_pylist(), record, items)
+    except StoreError as error:
+        yield error.what
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        yield f"{tar}: does not fit its table or commit record ({error})"
+    if record["sheet"]:
+        shapes.add(files.canonical_json(record["sheet"]))
 
 
-def _content_problems(tar: Path, rows: list[dict[str, Any]], members: int, keys: list[str]) -> Iterator[str]:
-    if [row["key"] for row in rows] != keys:
-        yield f"{tar}: its table's keys are not {keys[0]} to {keys[-1]}, each once and in order"
-    held = [(name, hashlib.sha256(data).hexdigest()) for name, data in tar_members(tar)]
-    if len(held) != members:
-        yield f"{tar}: {len(held)} members, its commit record says {members}"
-    names = [name for name, _ in held]
-    wanted = [
-        f"{row['key']}.{suffix}"
-        for row in rows
-        if row["status"] == "ok"
-        for suffix in (row["member"].partition(".")[2], "json", "txt")
-    ]
-    if names != wanted:
-        odd = sorted(set(names) ^ set(wanted)) or "the order"
+def _content_problems(tar: Path, rows: list[dict[str, Any]], record: dict[str, Any], items: range) -> Iterator[str]:
+    """Compare a tar with its table, member by member."""
+    if [row["key"] for row in rows] != [key(index) for index in items]:
+        yield f"{tar}: its table's keys are not {key(items[0])} to {key(items[-1])}, each once and in order"
+    wanted = {row["member"]: row for row in rows if row["status"] == "ok"}
+    names = []
+    for info, data in tar_members(tar):
+        names.append(info.name)
+        row = wanted.get(info.name)
+        if row is not None:
+            digest = hashlib.sha256(data).hexdigest()
+            if (digest, info.offset_data, info.size) != (row["sha256"], row["offset"], row["bytes"]):
+                yield f"{tar}: {info.name} is not the image of its table, or not in its place"
+        elif info.name.endswith(".json") and shape(json.loads(data)) != record["sheet"]:
+            yield f"{tar}: {info.name} has other fields than its commit record says"
+    expected = [f"{row['key']}.{suffix}" for name, row in wanted.items() for suffix in (name[-3:], "json", "txt")]
+    if names != expected or len(names) != record["members"]:
+        odd = sorted({*names} ^ {*expected}) or f"{len(names)} of {record['members']}, or their order"
         yield f"{tar}: its members are not those of its table: {odd}"
-    digests = dict(held)
-    for row in rows:
-        if row["status"] == "ok" and digests.get(row["member"]) != row["sha256"]:
-            yield f"{tar}: {row['member']} is not the image of its table"

@@ -121,14 +121,13 @@ def run(
         generator = FluxGenerator.load(base, samples.steps, samples.guidance, samples.batch_size, adapter)
         judge = IrScore.load(verifier)
         with progress.bar("samples", sum(len(output.items(number)) for number in missing)) as advance:
-            for number in missing:
+            for number in output.pending():
                 with output.shard(number) as shard:
                     for group in _groups(output.items(number), samples.prompts_at_once):
                         for sample in make(generator, judge, [wanted[index] for index in group], samples, constants):
                             shard.add(sample)
                         advance(len(group))
-    output.finish()
-    return summary(out)
+    return {**output.finish(), **summary(out)}
 
 
 def plan(captions: Path, samples: SamplesSettings) -> list[Plan]:
@@ -245,7 +244,8 @@ def _sample(each: Plan, tries: Sequence[Found], settings: SamplesSettings, const
         "caption": each.prompt.caption,
         "candidates": len(last.candidates),
         "rank": 1,
-        "noise": kept.recipe.to_json(),
+        # In words: a list of perturbations, empty in most samples, has no type that readers could infer.
+        "noise": json.dumps(kept.recipe.to_json(), sort_keys=True),
         "seed": str(settings.seed),
     }
     image = images.encode(last.images[kept.number], settings.image_format)

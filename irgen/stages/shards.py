@@ -47,19 +47,18 @@ def run(shards: ShardsSettings, frames: Path, captions: Path, samples: Path, out
         per_shard=len(rows[0]),
         columns=COLUMNS,
     )
-    missing = output.missing()
-    with progress.bar("shards", len(missing)) as advance:
-        for number in missing:
+    with progress.bar("shards", len(output.missing())) as advance:
+        for number in output.pending():
             with output.shard(number) as shard:
                 for sample in _samples(output.items(number), tars[number], rows[number]):
                     shard.add(sample)
             advance(1)
-    output.finish()
+    totals = output.finish()
     index = _index(out)
     with files.placed(out / INDEX) as temporary:
         pq.write_table(index, temporary, compression="zstd")
     kept = sum(status == "ok" for status in index["status"].to_pylist())
-    figures = {"images": kept, "failed": len(index) - kept, "shards": output.count}
+    figures = {"images": kept, "failed": len(index) - kept, **totals}
     text = card.write(shards, frames, captions, samples, figures)
     files.write_bytes(out / "README.md", text.encode())
     return figures

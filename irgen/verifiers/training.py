@@ -157,6 +157,13 @@ def contrastive_loss(
     return (F.cross_entropy(logits, text_of) + F.cross_entropy(logits.T[has_image], positives)) / 2
 
 
+def ranking_loss(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return the mean over pairs of softplus(scale (negative - positive)), a smooth 1 - AUC; 0 without negatives."""
+    if not len(negative):
+        return positive.new_zeros(())
+    return F.softplus(scale * (negative[None, :] - positive[:, None])).mean()
+
+
 def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: float, step: int) -> float:
     """Take one optimiser step; return the loss before it."""
     features = clip.encode_images(batch.pixels)
@@ -166,9 +173,11 @@ def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: flo
     is_real, caption = batch.is_real.to(clip.device), batch.caption.to(clip.device)
     count = len(batch.captions)
     loss = contrastive_loss(features, texts, torch.where(is_real, caption, caption + count), scale)
-    # The same loss on IRSCORE itself: among cosines alone, the caption's part of a score may cancel in the difference.
+    # The rest is on IRSCORE itself: among cosines alone, a caption's part of a score may cancel in the difference.
     towards = (1 - alpha) * texts[:count] - alpha * texts[count:]
     loss = loss + contrastive_loss(features[is_real], towards, caption[is_real], 2 * scale)
+    scores = (features * towards[caption]).sum(1)
+    loss = loss + ranking_loss(scores[is_real], scores[~is_real], 2 * scale)
     if not torch.isfinite(loss):
         raise GateError(
             f"verifier: the training loss is not finite at step {step}",

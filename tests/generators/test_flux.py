@@ -167,6 +167,16 @@ def test_latents_that_are_not_finite_are_black(guided_folder: Path) -> None:
     assert images[0].std() > 0 and not images[1].any()
 
 
+def test_a_prompt_that_is_cut_is_said_once_in_our_words(
+    guided_folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load(guided_folder).encode(["short", "very " * T5_TOKENS, "long " * T5_TOKENS])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"2 of 3 prompts have more than {T5_TOKENS} T5 tokens: their ends are not read"
+    ]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("first", "last"), [(-1, 2), (2, 2), (3, STEPS + 1)])
 def test_steps_out_of_range_are_refused(guided_folder: Path, first: int, last: int) -> None:
     generator = load(guided_folder)

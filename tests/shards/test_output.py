@@ -1,95 +1,52 @@
-import io
+"""Writing a sharded output, reading it back, and going on with it."""
+
 import json
-import os
-import signal
-import subprocess
-import sys
-import tarfile
-import time
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from irgen import files, shards, store
+from irgen import files, shards
 from irgen.errors import StoreError
-from irgen.shards import Sample, ShardedOutput
-
-COLUMNS = pa.schema([("score", pa.float64()), ("seed", pa.string())])
-NOTES = pa.schema([("key", pa.string()), ("note", pa.string())])
-ITEMS, PER_SHARD = 11, 3
-FAILED = 4
+from irgen.shards import ShardedOutput
+from irgen.shards.sample import shape
+from tests.shards.outputs import FAILED, ITEMS, add, contents, fill, opened, sample, seal, tars
 
 
-def png(index: int) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.full((4, 5, 3), index, np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def sample(index: int) -> Sample:
-    row = {"score": index / 4, "seed": str(2**100 + index)}
-    notes = {"notes": [{"key": f"{index:09d}", "note": "n"}]}
-    if index == FAILED:
-        return Sample(index, b"", "png", {}, "", row, notes, "all candidates dead")
-    # The first five scores are whole numbers in some samples: readers that infer a schema must still see floats.
-    sheet = {"score": float(index // 2) if index < 5 else index + 0.5, "seed": row["seed"], "noise": {"perturbations": []}}
-    return Sample(index, png(index), "png", sheet, f"caption {index}", row, notes)
-
-
-def opened(folder: Path, **changes) -> ShardedOutput:
-    arguments = {"run": {"of": "test"}, "items": ITEMS, "per_shard": PER_SHARD, "columns": COLUMNS}
-    return ShardedOutput.open(folder, **(arguments | {"tables": {"notes": NOTES}} | changes))
-
-
-def fill(folder: Path, pause_s: float = 0.0) -> None:
-    output = opened(folder)
-    for number in output.missing():
-        with output.shard(number) as shard:
-            for index in output.items(number):
-                time.sleep(pause_s)
-                shard.add(sample(index))
-    output.finish()
-    store.write_manifest(folder, {"stage": "samples", "figures": {}}, store.listing(folder))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def output(tmp_path) -> Path:
-    fill(tmp_path / "out")
-    return tmp_path / "out"
-
-
-def tars(folder: Path) -> list[Path]:
-    return sorted((folder / "shards").glob("*.tar"))
-
-
-def test_every_item_is_read_back_as_it_was_written(output):
-    records = list(shards.read(output))
+def test_every_item_is_read_back_as_it_was_written(pristine):
+    records = list(shards.read(pristine))
     assert [record.key for record in records] == [f"{n:09d}" for n in range(ITEMS) if n != FAILED]
     for record in records:
         expected = sample(int(record.key))
         assert (record.image, record.sheet, record.caption) == (expected.image, expected.sheet, expected.caption)
-        assert shards.image(output, record.key) == expected.image
+        assert shards.image(pristine, record.key) == expected.image
 
 
-def test_tables_have_a_row_an_item_and_a_tombstone_says_why(output):
-    table = shards.table(output)
+@pytest.mark.parametrize("key", [f"{FAILED:09d}", f"{ITEMS:09d}", "nonsense"])
+def test_an_image_that_is_not_there_is_named(pristine, key):
+    with pytest.raises(StoreError, match=f"has no image {key}"):
+        shards.image(pristine, key)
+
+
+def test_tables_have_a_row_an_item_and_a_tombstone_says_why(pristine):
+    table = shards.table(pristine)
     assert len(table) == ITEMS and list(table["score"]) == [n / 4 for n in range(ITEMS)]
     assert list(table.loc[table["status"] == "failed", "reason"]) == ["all candidates dead"]
-    assert len(shards.table(output, "notes")) == ITEMS
+    assert list(shards.table(pristine, "notes")["key"]) == [f"{n:09d}" for n in range(ITEMS)]
 
 
-def test_equal_work_is_equal_bytes(output, tmp_path):
+def test_equal_work_is_equal_bytes_and_hides_where_and_when_it_was_done(pristine, tmp_path):
     fill(tmp_path / "again")
-    assert contents(tmp_path / "again") == contents(output)
+    assert contents(tmp_path / "again") == contents(pristine)
+    assert set(json.loads((pristine / "run.json").read_bytes())) == {"of", "items", "items_per_shard", "digest"}
+
+
+def test_names_bear_the_hash_of_their_content(pristine):
+    for part in ("shards", "meta", "notes"):
+        for path in (pristine / part).iterdir():
+            assert path.stem.partition("-")[2] == files.sha256_file(path)[:12]
 
 
 @given(st.integers(1, 200), st.integers(1, 50))
@@ -98,19 +55,16 @@ def test_shards_cover_every_item_once(items, per_shard):
     assert [index for number in range(output.count) for index in output.items(number)] == list(range(items))
 
 
-def test_an_exception_leaves_nothing_of_the_shard_and_the_next_run_carries_on(output, tmp_path):
-    folder = tmp_path / "broken"
-    broken = opened(folder)
-    with broken.shard(0) as shard:
-        for index in broken.items(0):
-            shard.add(sample(index))
+def test_an_exception_leaves_nothing_of_the_shard_and_the_next_run_carries_on(pristine, tmp_path):
+    broken = opened(tmp_path)
+    add(broken, 0)
     with pytest.raises(RuntimeError), broken.shard(1) as shard:
         shard.add(sample(3))
         raise RuntimeError("power")
-    assert opened(folder).missing() == [1, 2, 3]
-    assert len(tars(folder)) == 1 and not list((folder / "_tmp").iterdir())
-    fill(folder)
-    assert contents(folder) == contents(output)
+    assert opened(tmp_path).missing() == [1, 2, 3]
+    assert len(tars(tmp_path)) == 1 and not list((tmp_path / "_tmp").iterdir())
+    fill(tmp_path)
+    assert contents(tmp_path) == contents(pristine)
 
 
 @pytest.mark.parametrize("bad", [[0, 2], [1], [0, 1], [0, 1, 2, 3]])
@@ -122,178 +76,146 @@ def test_a_shard_with_wrong_items_is_not_committed(tmp_path, bad):
     assert 0 in output.missing() and not tars(tmp_path)
 
 
-def test_a_folder_of_another_run_is_refused_with_the_difference(output):
+SHEET = sample(0).sheet
+
+
+@pytest.mark.parametrize(
+    ("sheet", "told"),
+    [
+        (SHEET | {"extra": 1.0}, "extra"),
+        ({"score": 1.0, "noise": {"cosine": 0.5}}, "seed"),
+        (SHEET | {"score": 1}, "score"),
+        (SHEET | {"noise": {"cosine": 1}}, "noise"),
+        (SHEET | {"seed": None}, "sheet.seed = None"),
+        (SHEET | {"noise": []}, r"sheet.noise = \[\]"),
+        (SHEET | {"noise": [1, 1.5]}, "all of one type"),
+        (SHEET | {"score": float("nan")}, "JSON"),
+    ],
+)
+def test_a_sheet_that_would_break_a_readers_schema_is_refused(tmp_path, sheet, told):
+    output = opened(tmp_path)
+    with pytest.raises(ValueError, match=told), output.shard(0) as shard:
+        shard.add(sample(0))
+        shard.add(replace(sample(1), sheet=sheet))
+    assert output.missing()[0] == 0
+
+
+def test_sheets_that_differ_between_shards_are_refused_at_the_end(tmp_path):
+    output = opened(tmp_path, items=2, per_shard=1)
+    add(output, 0)
+    with output.shard(1) as shard:
+        shard.add(replace(sample(1), sheet={"other": 1.0}))
+    with pytest.raises(StoreError, match="score sheets differ"):
+        output.finish()
+
+
+def test_the_shape_of_a_sheet_is_its_fields_and_types():
+    sheet = {"b": True, "a": [{"i": 1}, {"i": 2}], "f": 1.0, "s": ""}
+    assert shape(sheet) == {"a": [{"i": "int"}], "b": "bool", "f": "float", "s": "str"}
+
+
+@pytest.mark.parametrize("row", [{"score": 1.0}, {"score": 1.0, "seed": "1", "more": 2}, {"score": None, "seed": "1"}])
+def test_a_row_that_does_not_fill_its_table_is_refused(tmp_path, row):
+    with pytest.raises(ValueError, match="table meta: a row with"), opened(tmp_path).shard(0) as shard:
+        shard.add(replace(sample(0), row=row))
+
+
+def test_a_further_tables_row_is_checked_too(tmp_path):
+    with pytest.raises(ValueError, match=r"table notes: a row with .* note"), opened(tmp_path).shard(0) as shard:
+        shard.add(replace(sample(0), tables={"notes": [{"key": "000000000"}]}))
+
+
+def test_a_folder_of_another_run_is_refused_with_the_difference(pristine):
     with pytest.raises(StoreError, match="items_per_shard: 3 there, 5 now"):
-        opened(output, per_shard=5)
+        opened(pristine, per_shard=5)
+    # A reader of JSON takes 1 and True and 1.0 for the same; a hash does not.
+    with pytest.raises(StoreError, match="belongs to another run"):
+        opened(pristine, items=float(ITEMS))
 
 
-def test_a_shard_written_twice_is_there_once(output, tmp_path):
-    folder = tmp_path / "raced"
-    one, other = opened(folder), opened(folder)
-    for index in one.items(0):
-        assert index == other.items(0)[index]
+def test_a_damaged_run_is_refused(output):
+    path = output / "run.json"
+    path.write_bytes(path.read_bytes().replace(b"test", b"best"))
+    with pytest.raises(StoreError, match=r"run.json: was changed"):
+        opened(output)
+
+
+def test_a_shard_written_twice_is_there_once(pristine, tmp_path):
+    one, other = opened(tmp_path), opened(tmp_path)
     with one.shard(0) as first, other.shard(0) as second:
         for index in one.items(0):
             first.add(sample(index))
             second.add(sample(index))
-    fill(folder)
-    assert contents(folder) == contents(output)
+    fill(tmp_path)
+    assert contents(tmp_path) == contents(pristine)
 
 
-def test_killed_at_random_moments_the_bytes_are_those_of_an_undisturbed_run(output, tmp_path):
-    folder = tmp_path / "killed"
-    code = f"from pathlib import Path; from tests.shards.test_output import fill; fill(Path({str(folder)!r}), 0.03)"
-    for lives_s in (0.3, 0.35, 0.4, 0.45):
-        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
-        while not (folder / "run.json").exists() and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(lives_s - 0.3)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    fill(folder)
-    assert contents(folder) == contents(output)
-    assert shards.verify(folder) == []
+def test_the_first_of_two_different_versions_of_a_shard_stays(tmp_path):
+    one, other = opened(tmp_path, items=1), opened(tmp_path, items=1)
+    with one.shard(0) as first, other.shard(0) as second:  # the inner block, hence `second`, ends first
+        first.add(replace(sample(0), caption="late"))
+        second.add(sample(0))
+    assert [record.caption for record in shards.read(tmp_path)] == ["caption 0"]
+    assert len(tars(tmp_path)) == 2
+    assert one.finish() == {"rows": 1, "shards": 1}
+    assert len(tars(tmp_path)) == 1
 
 
-def test_what_was_written_verifies(output):
-    assert shards.verify(output) == []
-
-
-def test_every_changed_byte_is_found(output):
-    for path in sorted(output.rglob("*")):
-        if not path.is_file():
-            continue
-        data = path.read_bytes()
-        for position in sorted({*range(0, len(data), max(1, len(data) // 20)), len(data) - 1}):
-            path.write_bytes(data[:position] + bytes([data[position] ^ 0x20]) + data[position + 1 :])
-            assert shards.verify(output), f"{path} byte {position}"
-        path.write_bytes(data + b"\n")
-        assert shards.verify(output), f"{path} one byte longer"
-        path.write_bytes(data)
-    assert shards.verify(output) == []
-
-
-def test_a_tar_cut_anywhere_is_found(output):
-    path = tars(output)[1]
-    data = path.read_bytes()
-    for length in range(0, len(data), 512):
-        path.write_bytes(data[:length])
-        assert any(path.name in line for line in shards.verify(output))
-
-
-def test_a_missing_or_extra_file_is_found(output):
-    for path in [path for path in output.rglob("*") if path.is_file() and path.name != "manifest.json"]:
-        data = path.read_bytes()
-        path.unlink()
-        assert any(path.name in line for line in shards.verify(output))
-        path.write_bytes(data)
-    (output / "shards" / "000009-000000000000.tar").write_bytes(b"")
-    assert shards.verify(output)
-
-
-def reseal(folder: Path) -> None:
-    """Make the manifest agree with the files, as a thorough forger or a buggy tool would."""
-    store.write_manifest(folder, {"stage": "samples", "figures": {}}, store.listing(folder))
-
-
-def rewrite(path: Path, change) -> None:
-    with tarfile.open(path) as tar:
-        members = [(info.name, tar.extractfile(info).read()) for info in tar]
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in change(members):
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda members: members[:-1],
-        lambda members: members[3:],
-        lambda members: [*members, ("000000000.png", b"x")],
-        lambda members: [*members, ("../evil.txt", b"x")],
-        lambda members: members[3:] + members[:3],
-        lambda members: [(name, b"other" if name.endswith(".png") else data) for name, data in members],
-    ],
-    ids=["member missing", "record missing", "duplicate", "outside", "reordered", "image changed"],
-)
-def test_changed_members_are_found_even_when_all_digests_were_made_to_agree(output, change):
-    path = tars(output)[0]
-    rewrite(path, change)
-    record_path = output / "commit" / "000000.json"
-    record = json.loads(record_path.read_bytes())
-    record["parts"]["shards"] |= {"sha256": files.sha256_file(path), "bytes": path.stat().st_size}
-    files.write_json(record_path, record)
-    reseal(output)
-    assert any(path.name in line for line in shards.verify(output))
-
-
-def test_an_unfinished_output_is_read_by_its_commit_records_and_said_to_be_unfinished(tmp_path):
+def test_finishing_is_refused_while_a_shard_is_missing(tmp_path):
     output = opened(tmp_path)
-    with output.shard(1) as shard:
-        for index in output.items(1):
-            shard.add(sample(index))
-    assert [record.key for record in shards.read(tmp_path)] == ["000000003", "000000005"]
-    assert shards.verify(tmp_path) == [f"{tmp_path}: not finished (no manifest.json); its stage carries on when run again"]
+    for number in (0, 1, 3):
+        add(output, number)
+    with pytest.raises(StoreError, match="1 of 4 shards missing or damaged, the first is 2"):
+        output.finish()
 
 
-def test_verify_wants_something_to_verify(tmp_path):
-    with pytest.raises(StoreError, match="holds no output"):
-        shards.verify(tmp_path)
-    with pytest.raises(StoreError, match="no such folder"):
-        shards.verify(tmp_path / "nowhere")
+def test_finishing_returns_the_totals_and_leaves_committed_files_only(pristine, tmp_path):
+    output = opened(tmp_path)
+    for number in range(4):
+        add(output, number)
+    for stray in ("shards/000001-aaaaaaaaaaaa.tar", "notes/000009-aaaaaaaaaaaa.parquet", "commit/000009.json"):
+        (tmp_path / stray).write_bytes(b"{}")
+    assert output.finish() == {"rows": ITEMS, "shards": 4}
+    seal(tmp_path)
+    assert contents(tmp_path) == contents(pristine)
 
 
-def test_gc_removes_orphans_and_nothing_that_is_committed(output):
-    before = contents(output)
-    (output / "shards" / "000001-aaaaaaaaaaaa.tar").write_bytes(b"orphan")
-    (output / "_tmp").mkdir()
-    (output / "_tmp" / "000002.tar.1.x").write_bytes(b"half")
-    listed = shards.gc(output, dry_run=True)
-    assert len(listed) == 2 and all(path.exists() for path in listed)
-    assert shards.gc(output) == listed
-    assert contents(output) == before
-    assert shards.gc(output) == []
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
-def test_gc_keeps_committed_shards_of_an_unfinished_output_and_removes_empty_beginnings(tmp_path):
-    output = opened(tmp_path / "06" / "half")
-    with output.shard(0) as shard:
-        for index in output.items(0):
-            shard.add(sample(index))
-    opened(tmp_path / "06" / "none")
-    shards.gc(tmp_path)
-    assert opened(tmp_path / "06" / "half").missing() == [1, 2, 3]
-    assert not (tmp_path / "06" / "none").exists()
-
-
-def test_gc_refuses_while_a_run_is_at_work(output):
-    with store.exclusive(output), pytest.raises(StoreError, match="at work"):
-        shards.gc(output)
-
-
-def test_a_full_disk_leaves_nothing_under_a_final_name(output, tmp_path, monkeypatch):
-    folder = tmp_path / "full"
-    calls = 0
-    fsync = files.fsync
-
-    def full(path: Path) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == allowed:
-            raise OSError(28, "No space left on device")
-        fsync(path)
-
-    for allowed in range(1, 60):
-        calls = 0
-        monkeypatch.setattr(files, "fsync", full)
+@pytest.mark.parametrize("part", ["shards", "meta", "notes", "commit"])
+@pytest.mark.parametrize("how", [Path.unlink, damage, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_shard_damaged_before_the_end_is_made_again_and_no_other(pristine, output, part, how):
+    (output / "manifest.json").unlink()
+    how(next((output / part).glob("000002*")))
+    made = []
+    for _ in range(2):  # a changed byte is noticed at the end of a run, the rest at its beginning
+        again = opened(output)
+        for number in again.pending():
+            made.append(number)
+            add(again, number)
         try:
-            fill(folder)
-        except OSError:
-            named = {part["path"] for record in map(json.loads, map(Path.read_bytes, (folder / "commit").glob("*"))) for part in record["parts"].values()}
-            assert all((folder / name).exists() for name in named)
-            assert not (folder / "manifest.json").exists()
-        monkeypatch.undo()
-    fill(folder)
-    assert contents(folder) == contents(output)
+            again.finish()
+            break
+        except StoreError as error:
+            assert "the first is 2" in str(error)
+    seal(output)
+    assert made == [2]
+    assert contents(output) == contents(pristine)
+
+
+def test_a_shard_that_another_writer_makes_is_left_to_it_and_taken_over_when_it_fails(tmp_path):
+    mine, theirs = opened(tmp_path), opened(tmp_path)
+    others = theirs.pending()
+    assert next(others) == 0  # they are at it
+    order = []
+    for number in mine.pending():
+        order.append(number)
+        add(mine, number)
+        if number == 3:
+            others.close()  # they died without a commit
+    assert order == [1, 2, 3, 0]
+    assert mine.finish() == {"rows": ITEMS, "shards": 4}

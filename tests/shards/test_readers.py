@@ -3,23 +3,14 @@
 import os
 import tarfile
 
-import pytest
-
-from tests.shards.test_output import FAILED, ITEMS, fill, sample, tars
+from tests.shards.outputs import FAILED, ITEMS, sample, tars
 
 KEYS = [f"{n:09d}" for n in range(ITEMS) if n != FAILED]
 
 
-@pytest.fixture(scope="module")
-def output(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("out")
-    fill(folder)
-    return folder
-
-
-def test_tarfile_reads_plain_members_of_no_owner_and_no_time(output):
+def test_tarfile_reads_plain_members_of_no_owner_and_no_time(pristine):
     names = []
-    for path in tars(output):
+    for path in tars(pristine):
         with tarfile.open(path) as tar:
             for info in tar:
                 assert info.isreg() and info.mtime == 0 and info.uid == info.gid == 0 and not info.uname
@@ -27,11 +18,11 @@ def test_tarfile_reads_plain_members_of_no_owner_and_no_time(output):
     assert names == [f"{key}.{suffix}" for key in KEYS for suffix in ("png", "json", "txt")]
 
 
-def test_webdataset_reads_every_sample_once(output, monkeypatch):
+def test_webdataset_reads_every_sample_once(pristine, monkeypatch):
     monkeypatch.setitem(os.environ, "WDS_SECURE", "1")
     import webdataset as wds
 
-    dataset = wds.WebDataset([str(path) for path in tars(output)], shardshuffle=False).decode("rgb8")
+    dataset = wds.WebDataset([str(path) for path in tars(pristine)], shardshuffle=False).decode("rgb8")
     read = list(dataset)
     assert [one["__key__"] for one in read] == KEYS
     for one in read:
@@ -39,11 +30,11 @@ def test_webdataset_reads_every_sample_once(output, monkeypatch):
         assert (one["png"] == index).all() and one["json"] == sample(index).sheet and one["txt"] == f"caption {index}"
 
 
-def test_hugging_face_datasets_reads_every_sample_with_one_schema(output, tmp_path):
+def test_hugging_face_datasets_reads_every_sample_with_one_schema(pristine, tmp_path):
     import datasets
 
     rows = datasets.load_dataset(
-        "webdataset", data_files=[str(path) for path in tars(output)], split="train", cache_dir=str(tmp_path)
+        "webdataset", data_files=[str(path) for path in tars(pristine)], split="train", cache_dir=str(tmp_path)
     )
     assert rows["__key__"][:] == KEYS
     for row in rows:

@@ -1,0 +1,1 @@
+"""How the miniature's weights are made, one module a stage; `irgen.miniature.pretrain` runs them."""

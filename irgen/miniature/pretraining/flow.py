@@ -1,0 +1,185 @@
+"""Train the text encoders and the transformer as one rectified flow on cached latents, then distil guidance into it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FluxPipeline
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from irgen.captions import forms
+from irgen.miniature import models, scenes
+from irgen.miniature.pretraining import autoencoder
+from irgen.miniature.pretraining.captions import plain_captions
+from irgen.miniature.pretraining.corpus import Corpus
+from irgen.miniature.pretraining.loop import Losses, Schedule, train
+from irgen.miniature.world import HEIGHT_PX, WIDTH_PX
+
+GRAY_SHARE = 8  # one scene in this many is learnt in grayscale, too
+CAPTION_DROPOUT = 0.1
+BATCH = 32
+GUIDANCE = (1.0, 4.0)
+FLOW = Schedule(steps=2400, lr=1.5e-3, warmup=200, ema=0.998)
+DISTIL = Schedule(steps=200, lr=4e-4, warmup=20, ema=0.97)
+
+
+class FlowModel(nn.Module):
+    """What FLUX's pipeline holds besides the autoencoder; prompts come as token ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.t5_tokenizer, self.clip_tokenizer = models.t5_tokenizer(), models.clip_tokenizer()
+        self.t5 = models.build_t5(len(self.t5_tokenizer))
+        self.clip = models.build_clip_text(self.clip_tokenizer)
+        self.transformer = models.build_transformer()
+        self.register_buffer("image_ids", _image_ids(), persistent=False)
+        self.register_buffer("text_ids", torch.zeros(models.T5_TOKENS, 3), persistent=False)
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return T5 ids [N, 48] and CLIP ids [N, 77] as the pipeline makes them."""
+        t5 = self.t5_tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        clip = self.clip_tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return t5, clip
+
+    def forward(self, x: Tensor, sigma: Tensor, guidance: Tensor, t5_ids: Tensor, clip_ids: Tensor) -> Tensor:
+        """Return the velocity [B, 120, 32] at x [B, 120, 32], sigma [B] in 0..1."""
+        # The plain formula is faster here than the CPU's fused attention, whose backward pass is slow.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            velocity = self.transformer(
+                hidden_states=x,
+                timestep=sigma,
+                guidance=guidance,
+                pooled_projections=self.clip(clip_ids).pooler_output,
+                encoder_hidden_states=self.t5(t5_ids).last_hidden_state,
+                txt_ids=self.text_ids,
+                img_ids=self.image_ids,
+                return_dict=False,
+            )[0]
+        return velocity.float()
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Packed, scaled latents [N, 120, 32] in fp16 and their prompts' ids."""
+
+    packed: Tensor
+    t5_ids: Tensor
+    clip_ids: Tensor
+
+
+def fit(
+    corpus: Corpus, vae: AutoencoderKL, work: Path, on_checkpoint: Callable[[FlowModel, int], None] | None = None
+) -> FlowModel:
+    """Train the flow, then the guidance; return the averaged model."""
+    torch.manual_seed(0)
+    model = FlowModel()
+    data = latents(corpus, vae, model, work / "latents.pt")
+    empty = model.tokens([""])
+    model.transformer.compile_repeated_blocks()
+
+    def flow_step(_: int, rng: np.random.Generator) -> Losses:
+        x0, t5_ids, clip_ids = _batch(data, rng, BATCH)
+        dropped = torch.from_numpy(rng.random(BATCH) < CAPTION_DROPOUT)[:, None]
+        t5_ids, clip_ids = torch.where(dropped, empty[0], t5_ids), torch.where(dropped, empty[1], clip_ids)
+        x, sigma, velocity = _noised(x0, rng)
+        guess = model(x, sigma, torch.ones(BATCH), t5_ids, clip_ids)
+        return {"loss": F.mse_loss(guess, velocity)}
+
+    def checkpointed(averaged: nn.Module, step: int) -> None:
+        if on_checkpoint and isinstance(averaged, FlowModel):
+            on_checkpoint(averaged, step)
+
+    teacher = train("flow", model, flow_step, FLOW, work, checkpointed)
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    # Only the transformer reads the guidance; the text encoders stay as they are.
+    assert isinstance(teacher, FlowModel) and isinstance(student, FlowModel)
+    student.t5.requires_grad_(False)
+    student.clip.requires_grad_(False)
+    teacher.transformer.compile_repeated_blocks()
+    student.transformer.compile_repeated_blocks()
+
+    def distil_step(_: int, rng: np.random.Generator) -> Losses:
+        x0, t5_ids, clip_ids = _batch(data, rng, BATCH)
+        x, sigma, _ = _noised(x0, rng)
+        scale = torch.from_numpy(rng.uniform(*GUIDANCE, BATCH).astype(np.float32))
+        with torch.no_grad():
+            ones = torch.ones(BATCH)
+            told = teacher(x, sigma, ones, t5_ids, clip_ids)
+            untold = teacher(x, sigma, ones, empty[0].expand_as(t5_ids), empty[1].expand_as(clip_ids))
+            target = untold + scale[:, None, None] * (told - untold)
+        return {"loss": F.mse_loss(student(x, sigma, scale, t5_ids, clip_ids), target)}
+
+    distilled = train("flow-guidance", student, distil_step, DISTIL, work)
+    assert isinstance(distilled, FlowModel)
+    return distilled
+
+
+def latents(corpus: Corpus, vae: AutoencoderKL, model: FlowModel, cache: Path) -> Latents:
+    """Encode the visible frames, and one in eight in grayscale, with their captions; kept in a file."""
+    texts = plain_captions(corpus.frames)
+    some = range(0, len(corpus), GRAY_SHARE)
+    prompts = [models.COLOR_PREFIX + text for text in texts] + [forms.grayscale(texts[k]) for k in some]
+    if not cache.exists():
+        parts = [_packed(vae, corpus.visible_u8[k : k + 512]) for k in range(0, len(corpus), 512)]
+        gray = np.stack([scenes.grayscale(corpus.visible_u8[k]) for k in some])
+        parts += [_packed(vae, gray[k : k + 512]) for k in range(0, len(gray), 512)]
+        torch.save(torch.cat(parts), cache)
+    return Latents(torch.load(cache, weights_only=True), *model.tokens(prompts))
+
+
+def export(model: FlowModel, vae: AutoencoderKL, folder: Path) -> None:
+    """Write the pipeline's folder: transformer and autoencoder in fp16, the text encoders in fp32.
+
+    diffusers loads fp16 files as fp32 unless told otherwise, transformers keeps the files' type: so the folder loads as
+    fp32 as a whole.
+    """
+    parts = pipeline(copy.deepcopy(model), copy.deepcopy(vae))
+    parts.transformer.half()
+    parts.vae.half()
+    parts.save_pretrained(folder)
+
+
+def pipeline(model: FlowModel, vae: AutoencoderKL) -> FluxPipeline:
+    """Return diffusers' pipeline around the parts."""
+    return FluxPipeline(
+        scheduler=models.build_scheduler(),
+        vae=vae,
+        text_encoder=model.clip,
+        tokenizer=model.clip_tokenizer,
+        text_encoder_2=model.t5,
+        tokenizer_2=model.t5_tokenizer,
+        transformer=model.transformer,
+    )
+
+
+def _image_ids() -> Tensor:
+    return FluxPipeline._prepare_latent_image_ids(1, HEIGHT_PX // 8, WIDTH_PX // 8, torch.device("cpu"), torch.float32)
+
+
+@torch.no_grad()
+def _packed(vae: AutoencoderKL, image_u8: NDArray[np.uint8]) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        latent = autoencoder.encode(vae, image_u8).float()
+    latent = (latent - vae.config.shift_factor) * vae.config.scaling_factor
+    return FluxPipeline._pack_latents(latent, *latent.shape).half()
+
+
+def _batch(data: Latents, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = torch.from_numpy(rng.integers(len(data.packed), size=size))
+    return data.packed[chosen].float(), data.t5_ids[chosen], data.clip_ids[chosen]
+
+
+def _noised(x0: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x_sigma = (1 - sigma) x0 + sigma n, sigma (logit-normal) and the velocity n - x0."""
+    noise = torch.from_numpy(rng.standard_normal(tuple(x0.shape), np.float32))
+    sigma = torch.from_numpy(rng.standard_normal(len(x0), np.float32)).sigmoid()
+    mix = sigma[:, None, None]
+    return (1 - mix) * x0 + mix * noise, sigma, noise - x0
