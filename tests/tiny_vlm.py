@@ -1,6 +1,6 @@
 """Random vision-language models of a few thousand parameters, saved as their large namesakes are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +22,9 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-WORDS = ("buildings", "cars", "crossing", "road", "street", "trees")
+WORDS = tuple(
+    f"{size}-{thing}" for size in ("small", "wide", "tall") for thing in ("bus", "car", "road", "sign", "tree")
+)
 BASIC = ("<pad>", "<s>", "</s>", "<unk>")
 TEXT = {"vocab_size": 0, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 CHAT = (
@@ -90,8 +92,7 @@ def tiny_qwen2_vl(path: Path) -> Path:
 
 def tiny_florence2(path: Path) -> Path:
     """Save a Florence-2: a task's name and an image in, the answer of an encoder-decoder out."""
-    tokenizer = _tokenizer(["<image>"])
-    tokenizer.image_token, tokenizer.image_token_id = "<image>", tokenizer.convert_tokens_to_ids("<image>")
+    tokenizer = _tokenizer({"image_token": "<image>"})
     layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
     config = Florence2Config(
         vision_config={
@@ -119,12 +120,11 @@ def tiny_florence2(path: Path) -> Path:
             "decoder_start_token_id": 2,
             "forced_eos_token_id": None,
         },
-        image_token_id=tokenizer.image_token_id,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
     )
     _save(Florence2ForConditionalGeneration, config, path)
     processor = CLIPImageProcessor(size={"height": 16, "width": 16}, do_center_crop=False)
     processor.image_seq_length = 17
-    tokenizer.save_pretrained(path)
     Florence2Processor(processor, tokenizer).save_pretrained(path)
     return path
 
@@ -133,11 +133,15 @@ def _save(model_class: type, config: object, path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(config)
+    # So that a word is always likelier than a mark, which stands before the words: the model never falls silent.
+    model.get_output_embeddings().weight.data[: -len(WORDS)] = 0
     model.save_pretrained(path)
 
 
-def _tokenizer(marks: Sequence[str]) -> PreTrainedTokenizerFast:
-    vocab = {word: k for k, word in enumerate([*BASIC, *marks, *WORDS])}
+def _tokenizer(marks: Sequence[str] | Mapping[str, str]) -> PreTrainedTokenizerFast:
+    vocab = {
+        word: k for k, word in enumerate([*BASIC, *(marks.values() if isinstance(marks, Mapping) else marks), *WORDS])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -146,5 +150,5 @@ def _tokenizer(marks: Sequence[str]) -> PreTrainedTokenizerFast:
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
-        additional_special_tokens=list(marks),
+        extra_special_tokens=marks,
     )

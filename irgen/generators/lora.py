@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from peft import LoraConfig, get_peft_model_state_dict
@@ -63,7 +64,14 @@ def save(transformer: FluxTransformer2DModel, settings: AdapterSettings, folder:
         update = one.detach().float().cpu()
         layers[name] = (update * scale if ".lora_B." in name else update).contiguous()
     with files.placed(folder / ADAPTER_FILE) as temporary:
-        FluxPipeline.save_lora_weights(temporary.parent, layers, weight_name=temporary.name)
+        FluxPipeline.save_lora_weights(
+            temporary.parent, layers, weight_name=temporary.name, save_function=_write_readable
+        )
+
+
+def _write_readable(layers: dict[str, torch.Tensor], path: str) -> None:
+    """Write as other files are written; safetensors' own `save_file` leaves them readable by their owner alone."""
+    Path(path).write_bytes(safetensors.torch.save(layers, metadata={"format": "pt"}))
 
 
 def _initial(name: str, parameter: torch.nn.Parameter, seed: int) -> torch.Tensor:

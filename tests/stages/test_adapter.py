@@ -109,6 +109,7 @@ def test_it_learns_and_says_what_it_did(trained: tuple[Path, dict[str, Any]]) ->
     assert trace["step"] == list(range(1, STEPS + 1))
     assert trace["learning_rate"] == pytest.approx([0.005, 0.01, 0.01, 0.01, 0.01, 0.01])
     assert figures["loss_last"] == pytest.approx(trace["smoothed"][-1], abs=1e-6)
+    assert (out / ADAPTER_FILE).stat().st_mode == (out / "loss.parquet").stat().st_mode
     assert json.loads((out / "adapter.json").read_text())["rank"] == 4
     with Image.open(out / "grid.png") as grid:
         assert grid.size == (3 * WIDTH_PX, 3 * HEIGHT_PX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,9 @@ class _Objective(nn.Module):
         return error.abs().mean() + 0.5 * edges, error.square().mean(), kl
 
 
-def _losses(objective: nn.Module, image: Tensor, rng: np.random.Generator) -> Losses:
+def _losses(
+    objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]], image: Tensor, rng: np.random.Generator
+) -> Losses:
     image = image.contiguous(memory_format=torch.channels_last)
     shape = (len(image), models.LATENT_CHANNELS, image.shape[2] // 4, image.shape[3] // 4)
     noise = torch.from_numpy(rng.standard_normal(shape, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,18 @@ from irgen.miniature import models, scenes
 from irgen.miniature.pretraining import autoencoder
 from irgen.miniature.pretraining.captions import plain_captions
 from irgen.miniature.pretraining.corpus import Corpus
-from irgen.miniature.pretraining.loop import Losses, Schedule, train
+from irgen.miniature.pretraining.loop import Losses, Schedule, Step, train
 from irgen.miniature.world import HEIGHT_PX, WIDTH_PX
 
 GRAY_SHARE = 8  # one scene in this many is learnt in grayscale, too
 CAPTION_DROPOUT = 0.1
-BATCH = 32
+BATCH, DISTIL_BATCH = 32, 48
 GUIDANCE = (1.0, 4.0)
 FLOW = Schedule(steps=2400, lr=1.5e-3, warmup=200, ema=0.998)
-DISTIL = Schedule(steps=200, lr=4e-4, warmup=20, ema=0.97)
+OBJECTS = Schedule(steps=1000, lr=1.3e-3, warmup=60, ema=0.997)
+DISTIL = Schedule(steps=120, lr=5e-4, warmup=10, ema=0.96)
+TOKEN_PX = 8
+OBJECT_WEIGHTS = {"person": 5, "cyclist": 5, "car": 2}
 
 
 class FlowModel(nn.Module):
@@ -78,46 +82,76 @@ class Latents:
 def fit(
     corpus: Corpus, vae: AutoencoderKL, work: Path, on_checkpoint: Callable[[FlowModel, int], None] | None = None
 ) -> FlowModel:
-    """Train the flow, then the guidance; return the averaged model."""
+    """Train the flow, then again with a stress on objects, then the guidance; return the averaged model."""
     torch.manual_seed(0)
     model = FlowModel()
     data = latents(corpus, vae, model, work / "latents.pt")
-    empty = model.tokens([""])
-    model.transformer.compile_repeated_blocks()
-
-    def flow_step(_: int, rng: np.random.Generator) -> Losses:
-        x0, t5_ids, clip_ids = _batch(data, rng, BATCH)
-        dropped = torch.from_numpy(rng.random(BATCH) < CAPTION_DROPOUT)[:, None]
-        t5_ids, clip_ids = torch.where(dropped, empty[0], t5_ids), torch.where(dropped, empty[1], clip_ids)
-        x, sigma, velocity = _noised(x0, rng)
-        guess = model(x, sigma, torch.ones(BATCH), t5_ids, clip_ids)
-        return {"loss": F.mse_loss(guess, velocity)}
 
     def checkpointed(averaged: nn.Module, step: int) -> None:
         if on_checkpoint and isinstance(averaged, FlowModel):
             on_checkpoint(averaged, step)
 
-    teacher = train("flow", model, flow_step, FLOW, work, checkpointed)
-    student = copy.deepcopy(teacher).requires_grad_(True)
+    for name, schedule, weights in (("flow", FLOW, None), ("flow-objects", OBJECTS, object_weights(corpus))):
+        model.transformer.compile_repeated_blocks()
+        step = _flow_step(model, data, weights)
+        model.load_state_dict(train(name, model, step, schedule, work, checkpointed).state_dict())
+    return _distil(model, data, work)
+
+
+def object_weights(corpus: Corpus) -> Tensor:
+    """Return how much each image token of `latents` counts, [N, 120, 1] in fp16.
+
+    Objects cover few tokens; unweighted, the flow learns roads and skies long before people.
+    """
+    weights = np.ones((len(corpus), HEIGHT_PX // TOKEN_PX, WIDTH_PX // TOKEN_PX), np.float16)
+    for grid, frame in zip(weights, corpus.frames, strict=True):
+        for box in frame.boxes:
+            rows = slice(int(box.y_px // TOKEN_PX), math.ceil((box.y_px + box.h_px) / TOKEN_PX))
+            columns = slice(int(box.x_px // TOKEN_PX), math.ceil((box.x_px + box.w_px) / TOKEN_PX))
+            grid[rows, columns] = np.maximum(grid[rows, columns], OBJECT_WEIGHTS[box.label])
+    return torch.from_numpy(np.concatenate([weights, weights[::GRAY_SHARE]])).flatten(1)[..., None]
+
+
+def _flow_step(model: FlowModel, data: Latents, weights: Tensor | None) -> Step:
+    empty = model.tokens([""])
+
+    def step(_: int, rng: np.random.Generator) -> Losses:
+        chosen = torch.from_numpy(rng.integers(len(data.packed), size=BATCH))
+        dropped = torch.from_numpy(rng.random(BATCH) < CAPTION_DROPOUT)[:, None]
+        t5_ids = torch.where(dropped, empty[0], data.t5_ids[chosen])
+        clip_ids = torch.where(dropped, empty[1], data.clip_ids[chosen])
+        x, sigma, velocity = _noised(data.packed[chosen].float(), rng)
+        error = (model(x, sigma, torch.ones(BATCH), t5_ids, clip_ids) - velocity).square().mean(-1, keepdim=True)
+        if weights is None:
+            return {"loss": error.mean()}
+        weight = weights[chosen].float()
+        return {"loss": (weight * error).sum() / weight.sum(), "plain": error.mean()}
+
+    return step
+
+
+def _distil(teacher: FlowModel, data: Latents, work: Path) -> FlowModel:
+    """Teach the guidance embedding what classifier-free guidance of the teacher would do, as in FLUX.1-dev."""
+    student = copy.deepcopy(teacher)
     # Only the transformer reads the guidance; the text encoders stay as they are.
-    assert isinstance(teacher, FlowModel) and isinstance(student, FlowModel)
     student.t5.requires_grad_(False)
     student.clip.requires_grad_(False)
     teacher.transformer.compile_repeated_blocks()
     student.transformer.compile_repeated_blocks()
+    empty, ones = teacher.tokens([""]), torch.ones(DISTIL_BATCH)
 
-    def distil_step(_: int, rng: np.random.Generator) -> Losses:
-        x0, t5_ids, clip_ids = _batch(data, rng, BATCH)
-        x, sigma, _ = _noised(x0, rng)
-        scale = torch.from_numpy(rng.uniform(*GUIDANCE, BATCH).astype(np.float32))
+    def step(_: int, rng: np.random.Generator) -> Losses:
+        chosen = torch.from_numpy(rng.integers(len(data.packed), size=DISTIL_BATCH))
+        t5_ids, clip_ids = data.t5_ids[chosen], data.clip_ids[chosen]
+        x, sigma = _noised(data.packed[chosen].float(), rng)[:2]
+        scale = torch.from_numpy(rng.uniform(*GUIDANCE, DISTIL_BATCH).astype(np.float32))
         with torch.no_grad():
-            ones = torch.ones(BATCH)
             told = teacher(x, sigma, ones, t5_ids, clip_ids)
             untold = teacher(x, sigma, ones, empty[0].expand_as(t5_ids), empty[1].expand_as(clip_ids))
             target = untold + scale[:, None, None] * (told - untold)
         return {"loss": F.mse_loss(student(x, sigma, scale, t5_ids, clip_ids), target)}
 
-    distilled = train("flow-guidance", student, distil_step, DISTIL, work)
+    distilled = train("distil", student, step, DISTIL, work)
     assert isinstance(distilled, FlowModel)
     return distilled
 
@@ -161,7 +195,9 @@ def pipeline(model: FlowModel, vae: AutoencoderKL) -> FluxPipeline:
 
 
 def _image_ids() -> Tensor:
-    return FluxPipeline._prepare_latent_image_ids(1, HEIGHT_PX // 8, WIDTH_PX // 8, torch.device("cpu"), torch.float32)
+    return FluxPipeline._prepare_latent_image_ids(
+        1, HEIGHT_PX // TOKEN_PX, WIDTH_PX // TOKEN_PX, torch.device("cpu"), torch.float32
+    )
 
 
 @torch.no_grad()
@@ -170,11 +206,6 @@ def _packed(vae: AutoencoderKL, image_u8: NDArray[np.uint8]) -> Tensor:
         latent = autoencoder.encode(vae, image_u8).float()
     latent = (latent - vae.config.shift_factor) * vae.config.scaling_factor
     return FluxPipeline._pack_latents(latent, *latent.shape).half()
-
-
-def _batch(data: Latents, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    chosen = torch.from_numpy(rng.integers(len(data.packed), size=size))
-    return data.packed[chosen].float(), data.t5_ids[chosen], data.clip_ids[chosen]
 
 
 def _noised(x0: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:

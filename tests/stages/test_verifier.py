@@ -1,0 +1,112 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import open_clip
+import pytest
+
+from irgen.errors import GateError, SettingsError, StoreError, WeightsError
+from irgen.records import Caption, read_rows, write_rows
+from irgen.settings import CaptionsSettings, NegativesSettings, VerifierBar, VerifierSettings
+from irgen.stages import captions, negatives, verifier
+from irgen.verifiers import IrScore, seed_runs
+from tests.raw_frames import raw_frames
+from tests.tiny_clip import tiny_clip
+
+LOW = VerifierBar(gray=0, match=0)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("inputs")
+    found = {"frames": raw_frames(folder / "frames", {"train": 24, "val": 12, "test": 3})}
+    for name in ("captions", "negatives"):
+        found[name] = folder / name
+        found[name].mkdir()
+    captions.run(CaptionsSettings(), found["frames"], found["captions"])
+    negatives.run(NegativesSettings(kinds=("gray", "agc")), found["frames"], found["captions"], found["negatives"])
+    tiny_clip(folder / "clip")
+    return found
+
+
+def settings(inputs: dict[str, Path], **changes: object) -> VerifierSettings:
+    model = f"local-dir:{inputs['frames'].parent / 'clip'}"
+    plain = {"steps": 4, "batch_size": 12, "learning_rate": 1e-3, "validate_every": 2, "precision": "fp32", "bar": LOW}
+    return VerifierSettings(model=model, pretrained="", **{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_the_output_is_a_verifier_that_irgen_and_stock_open_clip_load(inputs, tmp_path: Path) -> None:
+    figures = verifier.run(settings(inputs, seeds=(3, 4)), **inputs, out=tmp_path)
+    assert set(figures["auc"]) == set(figures["before"]) == {"gray", "agc", "match"}
+    assert set(figures["seeds"]) == {"3", "4"} and figures["seed"] in (3, 4)
+    assert figures["auc"] == figures["seeds"][str(figures["seed"])]["auc"]
+    assert figures["frames"] == {"train": 24, "val": 12} and figures["captions_cut"] == 36
+    assert json.loads((tmp_path / "calibration.json").read_bytes())["after"]["auc"] == figures["auc"]
+    assert IrScore.load(tmp_path).alpha == 0.5
+    open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
+    assert json.dumps(figures)
+
+
+def test_an_interrupted_run_goes_on_with_the_next_seed_to_the_same_bytes(
+    inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(inputs, seeds=(0, 1))
+    undisturbed = verifier.run(chosen, **inputs, out=tmp_path / "undisturbed")
+    trained: Counter[int] = Counter()
+    real = seed_runs.train
+
+    def interrupted(clip, options, seed, *rest):
+        if seed == 1 and not trained[1]:
+            trained[1] += 1
+            raise KeyboardInterrupt
+        trained[seed] += 1
+        return real(clip, options, seed, *rest)
+
+    monkeypatch.setattr(seed_runs, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verifier.run(chosen, **inputs, out=tmp_path / "resumed")
+    assert verifier.run(chosen, **inputs, out=tmp_path / "resumed") == undisturbed
+    assert trained == {0: 1, 1: 2}
+    for name in ("open_clip_model.safetensors", "calibration.json", "irscore.json", "open_clip_config.json"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+def test_a_verifier_under_the_bar_fails_the_stage_with_the_table(inputs, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match=r"(?s)too weak on held-out frames: .*match.*1\.000"):
+        verifier.run(settings(inputs, steps=1, bar=VerifierBar(gray=0, match=1)), **inputs, out=tmp_path)
+
+
+def test_a_bar_for_a_kind_without_images_fails(inputs, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="too weak on held-out frames: rgb"):
+        verifier.run(settings(inputs, steps=1, bar=VerifierBar(gray=0, match=0, rgb=0.5)), **inputs, out=tmp_path)
+
+
+def test_a_test_frame_among_the_training_captions_is_refused(inputs, tmp_path: Path) -> None:
+    rows = read_rows(inputs["captions"] / "captions.parquet", Caption)
+    smuggled = [Caption(**{**vars_of(row), "split": "train"}) if row.split == "test" else row for row in rows]
+    (tmp_path / "captions").mkdir()
+    write_rows(tmp_path / "captions" / "captions.parquet", smuggled, Caption.SCHEMA)
+    with pytest.raises(StoreError, match="frame test/000 is of the test split"):
+        verifier.run(settings(inputs), **{**inputs, "captions": tmp_path / "captions"}, out=tmp_path / "out")
+
+
+def test_without_held_out_frames_there_is_nothing_to_calibrate_on(inputs, tmp_path: Path) -> None:
+    rows = [row for row in read_rows(inputs["captions"] / "captions.parquet", Caption) if row.split != "val"]
+    write_rows(tmp_path / "captions.parquet", rows, Caption.SCHEMA)
+    with pytest.raises(SettingsError, match="24 captioned train frames and 0 val frames"):
+        verifier.run(settings(inputs), **{**inputs, "captions": tmp_path}, out=tmp_path / "out")
+
+
+def test_initial_weights_are_named_by_content_or_by_tag(inputs, tmp_path: Path) -> None:
+    local = settings(inputs)
+    folder = tiny_clip(tmp_path / "copy")
+    assert verifier.externals(local) == verifier.externals(local.model_copy(update={"model": f"local-dir:{folder}"}))
+    (folder / "open_clip_config.json").write_text("{}")
+    assert verifier.externals(local) != verifier.externals(local.model_copy(update={"model": f"local-dir:{folder}"}))
+    assert verifier.externals(VerifierSettings()) == {"model": "ViT-B-32:openai"}
+    with pytest.raises(WeightsError, match="nowhere is not there"):
+        verifier.externals(VerifierSettings(model="local-dir:/nowhere"))
+
+
+def vars_of(row: Caption) -> dict[str, object]:
+    return {name: getattr(row, name) for name in Caption.SCHEMA.names}
