@@ -121,9 +121,7 @@ class VerifierSettings(Settings):
         "ViT-B-32",
         description="open_clip architecture, `hf-hub:` id, `local-dir:` folder, or `miniature`.",
     )
-    pretrained: str = Field(
-        "openai", description="open_clip's tag of the weights; empty where `model` brings its own."
-    )
+    pretrained: str = Field("openai", description="open_clip's tag of the weights; empty where `model` brings its own.")
     alpha: float = Field(
         0.5, gt=0, lt=1, description="IRSCORE = (1 - alpha) cos(T(infrared), I) - alpha cos(T(grayscale), I)."
     )

@@ -98,9 +98,7 @@ def test_a_sealed_document_is_read_back_and_no_byte_of_it_can_change(tmp_path_fa
         files.read_sealed(path)
 
 
-@pytest.mark.parametrize(
-    "damaged", [b"", b"[]", b"{}", b'"digest"', b"\xff", b'{"a": NaN}', b'{"a": "\\ud800"}']
-)
+@pytest.mark.parametrize("damaged", [b"", b"[]", b"{}", b'"digest"', b"\xff", b'{"a": NaN}', b'{"a": "\\ud800"}'])
 def test_what_was_never_sealed_is_refused(tmp_path, damaged):
     (tmp_path / "a.json").write_bytes(damaged)
     with pytest.raises(ValueError):

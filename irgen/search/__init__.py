@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from irgen.search.candidates import Candidate, Found
-from irgen.search.interface import Conditions, Denoised, Generator, Prompt, Scores, Verifier
+from irgen.search.interface import C, Conditions, Denoised, Generator, Prompt, Scores, Verifier
 from irgen.search.noises import Recipe
 from irgen.search.random import random
 from irgen.search.zero_order import zero_order
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def search(
-    generator: Generator,
+    generator: Generator[C],
     verifier: Verifier,
     prompts: Sequence[Prompt],
     settings: Search,

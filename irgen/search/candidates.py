@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from irgen.search import noises
-from irgen.search.interface import Conditions, Generator, Prompt, Verifier
+from irgen.search.interface import C, Generator, Prompt, Verifier
 from irgen.search.noises import Recipe
 
 FLAT_SD = 1.0
@@ -81,9 +81,9 @@ class Found:
 
 
 def render(
-    generator: Generator,
+    generator: Generator[C],
     verifier: Verifier,
-    conditions: Conditions,
+    conditions: C,
     found: Sequence[Found],
     recipes: Sequence[Sequence[Recipe]],
     batch: int,

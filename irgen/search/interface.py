@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -47,7 +47,10 @@ class Denoised:
     clean: torch.Tensor
 
 
-class Generator(Protocol):
+C = TypeVar("C", bound=Conditions)
+
+
+class Generator(Protocol[C]):
     """Text and noise to image, step by step. An image never depends on its neighbours in a batch."""
 
     steps: int
@@ -55,11 +58,11 @@ class Generator(Protocol):
     nfe: int
     """Forwards made so far, one an image and step; padding rows are not counted."""
 
-    def encode(self, texts: Sequence[str]) -> Conditions:
+    def encode(self, texts: Sequence[str]) -> C:
         """Encode prompts, a row each."""
         ...
 
-    def denoise(self, latents: torch.Tensor, conditions: Conditions, from_step: int, to_step: int) -> Denoised:
+    def denoise(self, latents: torch.Tensor, conditions: C, from_step: int, to_step: int) -> Denoised:
         """Take float32 [B, *latent_shape] from one step to another, 0 <= from_step < to_step <= steps.
 
         At step 0 the latents are standard normal noise. B may be any number: the generator runs it in batches of

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from irgen import seeds
 from irgen.search.candidates import Found, render
-from irgen.search.interface import Generator, Prompt, Verifier
+from irgen.search.interface import C, Generator, Prompt, Verifier
 from irgen.search.noises import Recipe
 from irgen.settings import RandomSearch
 
 
 def random(
-    generator: Generator,
+    generator: Generator[C],
     verifier: Verifier,
     prompts: Sequence[Prompt],
     settings: RandomSearch,

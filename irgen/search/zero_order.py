@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from irgen import seeds
 from irgen.search.candidates import Found, render
-from irgen.search.interface import Generator, Prompt, Verifier
+from irgen.search.interface import C, Generator, Prompt, Verifier
 from irgen.search.noises import Recipe
 from irgen.search.random import fresh
 from irgen.settings import ZeroOrderSearch
 
 
 def zero_order(
-    generator: Generator,
+    generator: Generator[C],
     verifier: Verifier,
     prompts: Sequence[Prompt],
     settings: ZeroOrderSearch,

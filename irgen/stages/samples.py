@@ -151,7 +151,7 @@ def plan(captions: Path, samples: SamplesSettings) -> list[Plan]:
 
 
 def make(
-    generator: Generator,
+    generator: Generator[Any],
     verifier: Verifier,
     wanted: Sequence[Plan],
     settings: SamplesSettings,
