@@ -131,7 +131,7 @@ def load_adapter(pipeline: FluxPipeline, folder: Path) -> None:
     """
     path = folder / ADAPTER_FILE
     _check_adapter(path, pipeline.transformer)
-    with _refused(path):
+    with quiet(), _refused(path):
         pipeline.load_lora_weights(str(folder), weight_name=ADAPTER_FILE, use_safetensors=True)
     if pipeline.transformer.dtype == torch.float32:
         pipeline.fuse_lora(components=["transformer"])
