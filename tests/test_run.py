@@ -51,7 +51,7 @@ class User:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")}
         return subprocess.Popen(
-            [sys.executable, "-m", "irgen.cli", *arguments],
+            [Path(sys.executable).parent / "irgen", *arguments],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ class User:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=300)
         assert process.returncode == code, out + err
-        return out + err
+        return out
 
     def stages(self) -> dict[str, list[str]]:
         root = self.folder / "data" / "tiny"
