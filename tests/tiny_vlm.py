@@ -22,9 +22,12 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from irgen.captions.vlm import INSTRUCTION
+
 WORDS = tuple(
     f"{size}-{thing}" for size in ("small", "wide", "tall") for thing in ("bus", "car", "road", "sign", "tree")
 )
+ASKED = tuple(dict.fromkeys(INSTRUCTION.split()))
 BASIC = ("<pad>", "<s>", "</s>", "<unk>")
 TEXT = {"vocab_size": 0, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 CHAT = (
@@ -133,15 +136,14 @@ def _save(model_class: type, config: object, path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(config)
-    # So that a word is always likelier than a mark, which stands before the words: the model never falls silent.
+    # A word is always likelier than what stands before the words in the vocabulary: the model never falls silent.
     model.get_output_embeddings().weight.data[: -len(WORDS)] = 0
     model.save_pretrained(path)
 
 
 def _tokenizer(marks: Sequence[str] | Mapping[str, str]) -> PreTrainedTokenizerFast:
-    vocab = {
-        word: k for k, word in enumerate([*BASIC, *(marks.values() if isinstance(marks, Mapping) else marks), *WORDS])
-    }
+    special = marks.values() if isinstance(marks, Mapping) else marks
+    vocab = {word: k for k, word in enumerate([*BASIC, *special, *ASKED, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(

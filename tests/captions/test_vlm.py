@@ -10,7 +10,8 @@ from irgen.errors import WeightsError
 from tests.tiny_vlm import WORDS, tiny_blip2, tiny_florence2, tiny_qwen2_vl
 
 CPU = torch.device("cpu")
-PICTURES = list(np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint8))
+SIZES_PX = ((40, 60), (8, 8), (24, 16))  # some models make more tokens of a larger image
+PICTURES = [np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES_PX]
 
 
 @pytest.mark.parametrize("build", [tiny_blip2, tiny_qwen2_vl, tiny_florence2])

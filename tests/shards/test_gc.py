@@ -50,9 +50,9 @@ def test_scratch_of_the_dataset_itself_costs_nothing_else(tmp_path):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "run.json", "_tmp/x", "06-samples/notes.txt"])
+@pytest.mark.parametrize("name", ["manifest.json", "run.json", "06-samples/notes.txt"])
 def test_what_is_not_irgens_stays(tmp_path, name):
-    for each in (name, "deep/photo.jpg", "deep/_tmp/scratch"):
+    for each in (name, "_tmp/scratch", "deep/photo.jpg", "deep/_tmp/scratch"):
         files.write_bytes(tmp_path / each, b"{}")
     before = contents(tmp_path)
     assert shards.gc(tmp_path) == []

@@ -106,6 +106,7 @@ def edited(suffix, data):
         lambda members: [*members, ("../evil.txt", b"x")],
         lambda members: [*members, ("000000009.pkl", b"x")],
         lambda members: members[3:] + members[:3],
+        lambda members: [(name.replace("0.txt", "9.txt"), data) for name, data in members],
         edited(".png", b"other"),
         edited(".json", b"{}"),
         edited(".json", b"no JSON"),
@@ -118,6 +119,20 @@ def test_a_forged_member_is_found_though_all_digests_agree(output, change):
     found = shards.verify(output)
     assert any(tars(output)[0].name in line for line in found)
     assert all("\n" not in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda members: members[3:],
+        lambda members: [(name.replace("000000000", "000000009"), data) for name, data in members],
+        lambda members: [*members, *((name.replace("000000000", "000000009"), data) for name, data in members[:3])],
+    ],
+)
+def test_images_that_are_not_those_of_the_table_are_not_read(output, change):
+    forge(output, change)
+    with pytest.raises(StoreError, match="has not the images of its table"):
+        list(shards.read(output))
 
 
 def test_a_forger_who_changes_nothing_is_not_accused(output):

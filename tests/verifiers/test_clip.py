@@ -5,6 +5,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from irgen.errors import WeightsError
@@ -31,7 +32,10 @@ def test_what_is_saved_loads_in_stock_open_clip(tmp_path: Path, own_tokenizer: b
     with torch.no_grad():
         features = model.eval().encode_text(tokens, normalize=True)
     torch.testing.assert_close(features, clip.text_features(CAPTIONS), atol=1e-6, rtol=0)
-    assert list(transform.transforms[0].size) == [16, 24]  # squashed, not cropped
+    wide = np.zeros((16, 480, 3), np.uint8)
+    wide[:, :160] = 255
+    squashed = transform(Image.fromarray(wide))
+    assert squashed[:, :, :7].min() > squashed[:, :, 9:].max()  # nothing at the sides is cropped away
 
 
 def test_no_pickle_is_ever_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

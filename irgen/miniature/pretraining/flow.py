@@ -175,7 +175,9 @@ def export(model: FlowModel, vae: AutoencoderKL, folder: Path) -> None:
     diffusers loads fp16 files as fp32 unless told otherwise, transformers keeps the files' type: so the folder loads as
     fp32 as a whole.
     """
-    parts = pipeline(copy.deepcopy(model), copy.deepcopy(vae))
+    nameless = copy.deepcopy(vae)
+    nameless.register_to_config(_name_or_path="")  # else the folder of this machine is written along
+    parts = pipeline(copy.deepcopy(model), nameless)
     parts.transformer.half()
     parts.vae.half()
     parts.save_pretrained(folder)
