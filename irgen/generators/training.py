@@ -118,14 +118,18 @@ class Trainer:
         return torch.nn.functional.mse_loss(v, (noise - x0).to(device))
 
     def _draw(self, position: int) -> tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the example at a position of the run, its latents, noise and (unshifted) logit-normal sigma."""
+        """Return the example at a position of the run, its latents, noise and (unshifted) sigma.
+
+        Sigma is uniform, not logit-normal as in the base's own training: a change of modality is decided near sigma 1
+        (black skies, no colour cast), where a logit-normal hardly draws.
+        """
         seed, count = self.settings.seed, len(self.encoded)
         epoch, place = divmod(position, count)
         example = int(seeds.generator(seed, epoch, "adapter-order").permutation(count)[place])
         random = seeds.generator(seed, position, "adapter-example")
         mean = self.encoded.mean[example]
         noise, posterior = torch.from_numpy(random.standard_normal((2, *mean.shape), dtype=np.float32))
-        sigma = torch.sigmoid(torch.tensor(random.standard_normal(), dtype=torch.float32))
+        sigma = torch.tensor(random.random(), dtype=torch.float32)
         return example, mean + self.encoded.sd[example] * posterior, noise, sigma
 
     def _checkpoint(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from irgen.generators.examples import Encoded, Example
 
-VERSION = 1
+VERSION = 2
 GRID_STEPS = 20
 GRID_GUIDANCE = 3.5
 GRID_COLUMNS = 8

@@ -29,7 +29,7 @@ CAPTION_DROPOUT = 0.1
 BATCH, DISTIL_BATCH = 32, 48
 GUIDANCE = (1.0, 4.0)
 FLOW = Schedule(steps=2400, lr=1.5e-3, warmup=200, ema=0.998)
-OBJECTS = Schedule(steps=1000, lr=1.3e-3, warmup=60, ema=0.997)
+OBJECTS = Schedule(steps=6000, lr=1.3e-3, warmup=60, ema=0.999)
 DISTIL = Schedule(steps=120, lr=5e-4, warmup=10, ema=0.96)
 TOKEN_PX = 8
 OBJECT_WEIGHTS = {"person": 5, "cyclist": 5, "car": 2}
