@@ -58,6 +58,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 def main() -> None:
     """Run the command line."""
+    # A scheduler's or container's SIGTERM ends a run as Ctrl-C does: with a message, and nothing half-written.
+    signal.signal(signal.SIGTERM, _interrupt)
     app()
 
 
@@ -211,7 +213,6 @@ def ui(
     """Serve Prefect's pages on this machine: every stage a deployment, with a worker to run them. Ctrl-C stops all."""
     from flows import local
 
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         local.serve(data, port, lambda url: print(f"{url}  (Ctrl-C stops)", flush=True))
     except KeyboardInterrupt:

@@ -1,0 +1,5 @@
+"""`python -m irgen`: the command line."""
+
+from irgen.cli import main
+
+main()
