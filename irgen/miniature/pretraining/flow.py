@@ -30,9 +30,12 @@ BATCH, DISTIL_BATCH = 32, 48
 GUIDANCE = (1.0, 4.0)
 FLOW = Schedule(steps=2400, lr=1.5e-3, warmup=200, ema=0.998)
 OBJECTS = Schedule(steps=6000, lr=1.3e-3, warmup=60, ema=0.999)
+PEOPLE = Schedule(steps=3000, lr=8e-4, warmup=60, ema=0.999)
 DISTIL = Schedule(steps=120, lr=5e-4, warmup=10, ema=0.96)
 TOKEN_PX = 8
 OBJECT_WEIGHTS = {"person": 5, "cyclist": 5, "car": 2}
+NEAR_PX, FEW_BOXES = 24, 2
+PEOPLE_SHARE = 0.6  # of the draws, in the phase that is about people
 
 
 class FlowModel(nn.Module):
@@ -82,7 +85,7 @@ class Latents:
 def fit(
     corpus: Corpus, vae: AutoencoderKL, work: Path, on_checkpoint: Callable[[FlowModel, int], None] | None = None
 ) -> FlowModel:
-    """Train the flow, then again with a stress on objects, then the guidance; return the averaged model."""
+    """Train the flow, again with a stress on objects, again on people, then the guidance; return the averaged model."""
     torch.manual_seed(0)
     model = FlowModel()
     data = latents(corpus, vae, model, work / "latents.pt")
@@ -91,9 +94,14 @@ def fit(
         if on_checkpoint and isinstance(averaged, FlowModel):
             on_checkpoint(averaged, step)
 
-    for name, schedule, weights in (("flow", FLOW, None), ("flow-objects", OBJECTS, object_weights(corpus))):
+    weights, people = object_weights(corpus), near_people(corpus)
+    for name, schedule, weighted, focus in (
+        ("flow", FLOW, None, None),
+        ("flow-objects", OBJECTS, weights, None),
+        ("flow-people", PEOPLE, weights, people),
+    ):
         model.transformer.compile_repeated_blocks()
-        step = _flow_step(model, data, weights)
+        step = _flow_step(model, data, weighted, focus)
         model.load_state_dict(train(name, model, step, schedule, work, checkpointed).state_dict())
     return _distil(model, data, work)
 
@@ -112,11 +120,26 @@ def object_weights(corpus: Corpus) -> Tensor:
     return torch.from_numpy(np.concatenate([weights, weights[::GRAY_SHARE]])).flatten(1)[..., None]
 
 
-def _flow_step(model: FlowModel, data: Latents, weights: Tensor | None) -> Step:
+def near_people(corpus: Corpus) -> NDArray[np.int64]:
+    """Return the rows of `latents` that show a near person or cyclist and little else.
+
+    In most frames people are a few tokens among others; here they are what the picture is about.
+    """
+    near = [
+        len(frame.boxes) <= FEW_BOXES and any(box.label != "car" and box.h_px >= NEAR_PX for box in frame.boxes)
+        for frame in corpus.frames
+    ]
+    return np.flatnonzero([*near, *near[::GRAY_SHARE]])
+
+
+def _flow_step(model: FlowModel, data: Latents, weights: Tensor | None, focus: NDArray[np.int64] | None) -> Step:
     empty = model.tokens([""])
 
     def step(_: int, rng: np.random.Generator) -> Losses:
-        chosen = torch.from_numpy(rng.integers(len(data.packed), size=BATCH))
+        rows = rng.integers(len(data.packed), size=BATCH)
+        if focus is not None:
+            rows = np.where(rng.random(BATCH) < PEOPLE_SHARE, rng.choice(focus, BATCH), rows)
+        chosen = torch.from_numpy(rows)
         dropped = torch.from_numpy(rng.random(BATCH) < CAPTION_DROPOUT)[:, None]
         t5_ids = torch.where(dropped, empty[0], data.t5_ids[chosen])
         clip_ids = torch.where(dropped, empty[1], data.clip_ids[chosen])
