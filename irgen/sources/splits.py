@@ -49,8 +49,13 @@ def _near(frames_of: Mapping[str, int], fraction: float, purpose: str) -> set[st
 def three_way(
     frames_of: Mapping[str, int], strata: Mapping[str, str], val_fraction: float, test_fraction: float
 ) -> dict[str, Split]:
-    """Split recordings of a source without an official split: recording -> train, val or test."""
+    """Split recordings of a source without an official split: recording -> train, val or test.
+
+    Of three recordings or more, each split that is wanted gets one.
+    """
     test = hold_out(frames_of, test_fraction, "test", strata)
+    if val_fraction > 0 and len(frames_of) > 2 and len(frames_of) - len(test) < 2:
+        test.remove(min(test, key=lambda name: (frames_of[name], name)))
     rest = {name: count for name, count in frames_of.items() if name not in test}
     val = hold_out(rest, val_fraction, "val", strata)
     return {name: "test" if name in test else "val" if name in val else "train" for name in frames_of}

@@ -13,7 +13,7 @@ def test_something_is_held_out_and_something_remains(frames_of, val, test):
     assert set(split_of) == set(frames_of)
     assert "train" in split_of.values()
     if len(frames_of) >= 3:
-        assert "val" in split_of.values() or test > 0.5
+        assert "val" in split_of.values()
     assert split_of == three_way(dict(reversed(frames_of.items())), strata, val, test)
 
 
