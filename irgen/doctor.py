@@ -69,6 +69,7 @@ def examine(manifest: Manifest, data: Path) -> list[Check]:
         *base_weights(manifest.base),
         verifier_weights(manifest.verifier),
         gpu(manifest),
+        *sampling_memory(manifest),
         disk(manifest, data),
     ]
 
@@ -181,6 +182,32 @@ def gpu(manifest: Manifest) -> Check:
     if properties.total_memory >= need_bytes:
         return Check("ok", "GPU", found)
     return Check("missing", "GPU", found, "Lower adapter.batch_size, or set adapter.gradient_checkpointing.")
+
+
+def sampling_memory(manifest: Manifest) -> Iterator[Check]:
+    """Print the memory plan of sampling, and compare it with the GPU's memory where there is one."""
+    import torch
+
+    from irgen.generators import memory
+
+    base, samples = manifest.base, manifest.samples
+    try:
+        plan = memory.plan(base, samples.batch_size, samples.guidance)
+    except IrgenError as error:
+        yield Check("missing", "sampling memory", error.what, error.fix)
+        return
+    if plan is None:
+        yield Check("ok", "sampling memory", f"not known: {base.model} is not here")
+        return
+    fix = ""
+    if torch.cuda.is_available():
+        total_bytes = torch.cuda.get_device_properties(0).total_memory
+        if plan.least > total_bytes:
+            fix = "Lower samples.batch_size or base.decode_batch, or set base.quantize."
+        elif plan.peak > total_bytes:
+            yield Check("ok", "sampling memory", f"{plan}; text encoders and denoiser take turns on the GPU")
+            return
+    yield Check("missing" if fix else "ok", "sampling memory", str(plan), fix)
 
 
 def disk(manifest: Manifest, data: Path) -> Check:

@@ -1,7 +1,7 @@
 """Base models on disk: where they are, what is missing of them, and what names their content. Needs no torch.
 
-A base is a `FluxPipeline` in the diffusers folder format: `model_index.json` and a folder for each component, weights
-as safetensors only (pickled ones are never read). It is a folder, a hub id, or `miniature`.
+A base is a pipeline of one of the `PIPELINES` in the diffusers folder format: `model_index.json` and a folder for each
+component, weights as safetensors only (pickled ones are never read). It is a folder, a hub id, or `miniature`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,39 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 
 from irgen import digests, miniature
 from irgen.errors import WeightsError
-from irgen.settings import MINIATURE
+from irgen.settings import MINIATURE, BaseSettings
 
 INDEX = "model_index.json"
-COMPONENTS: dict[str, tuple[tuple[str, ...], ...]] = {
+FLUX = "FluxPipeline"
+PIPELINES = {
+    FLUX: ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
+    "StableDiffusionXLPipeline": (
+        "unet",
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "tokenizer",
+        "tokenizer_2",
+        "scheduler",
+    ),
+    "PixArtSigmaPipeline": ("transformer", "vae", "text_encoder", "tokenizer", "scheduler"),
+    "DiTPipeline": ("transformer", "vae", "scheduler"),
+}
+"""diffusers' classes that irgen has a family for, and the components that each needs; the denoiser is the first."""
+FILES: dict[str, tuple[tuple[str, ...], ...]] = {
     "scheduler": (("scheduler_config.json",),),
     "text_encoder": (("config.json",), ("model.safetensors",)),
-    "text_encoder_2": (("config.json",), ("model.safetensors",)),
-    "tokenizer": (("tokenizer.json", "vocab.json"),),
-    "tokenizer_2": (("tokenizer.json", "spiece.model"),),
+    "tokenizer": (("tokenizer.json", "vocab.json", "spiece.model"),),
     "transformer": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
+    "unet": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
     "vae": (("config.json",), ("diffusion_pytorch_model.safetensors",)),
 }
-"""Of each component the files it needs; of names in one tuple any will do, and a weight file may be sharded."""
+"""Of each kind of component the files it needs; of names in one tuple any will do, and a weight file may be sharded."""
 
 SHARDS_INDEX = ".index.json"
 DOWNLOADED = [INDEX, "*/*.json", "*/*.safetensors", "*/*.txt", "*/*.model"]
 """Not the single-file copies of the same weights that lie beside the folders."""
+IGNORED = ["*.fp16.safetensors"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_TIMEOUT_S = 10.0
@@ -71,11 +87,55 @@ def resolve(model: str, revision: str = "") -> Path:
     if cached is not None and not _absent(cached):
         return cached
     try:
-        folder = Path(huggingface_hub.snapshot_download(model, revision=revision or None, allow_patterns=DOWNLOADED))
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                model, revision=revision or None, allow_patterns=DOWNLOADED, ignore_patterns=IGNORED
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
         raise WeightsError(f"{model}: {_why(error)}", how_to_get(model, revision)) from error
     _require_whole(folder)
     return folder
+
+
+def identity_of(base: BaseSettings) -> str:
+    """Name a base with all that its settings put into it: a denoiser and a LoRA of its own.
+
+    Raises:
+        WeightsError: see `identity`; or no such folder of a denoiser or a LoRA.
+    """
+    parts = [identity(base.model, base.revision)]
+    for name in ("denoiser", "lora"):
+        if getattr(base, name):
+            parts.append(f"{name}={digests.digest(part_folder(base, name))}")
+    return " ".join(parts)
+
+
+def part_folder(base: BaseSettings, name: str) -> Path:
+    """Return the folder of `base.denoiser` or `base.lora`.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    folder = Path(getattr(base, name)).expanduser()
+    if not folder.is_dir():
+        raise WeightsError(f"base.{name} = {str(folder)!r}: no such folder", "Give a local folder: `hf download` it.")
+    return folder
+
+
+def pipeline_class(folder: Path) -> str:
+    """Return the name of the diffusers class that a folder's index is of.
+
+    Raises:
+        WeightsError: the index cannot be read, or names a class that irgen has no family for.
+    """
+    try:
+        name = json.loads((folder / INDEX).read_bytes())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / INDEX}: not an index of a pipeline ({error})", "Download it again.") from error
+    if name not in PIPELINES:
+        raise WeightsError(f"{folder}: a {name}, for which irgen has no family", f"There are: {', '.join(PIPELINES)}.")
+    return str(name)
 
 
 def missing(model: str, revision: str = "") -> list[str]:
@@ -93,12 +153,22 @@ def missing(model: str, revision: str = "") -> list[str]:
     return [f"{folder / name}: missing" for name in _absent(folder)]
 
 
+def folder_here(model: str, revision: str = "") -> Path | None:
+    """Return where a base is on this machine, whole or in part; None where it is not.
+
+    Raises:
+        WeightsError: no such folder and no hub id.
+    """
+    return _local_folder(model) or _cached_snapshot(model, revision)
+
+
 def how_to_get(model: str, revision: str = "") -> str:
     """Return the way to a hub model's weights, in words and as a command."""
     pinned = f" --revision {revision}" if revision else ""
     return (
         f"Accept its licence at https://huggingface.co/{model} if it is gated, log in with `hf auth login`, and run "
-        f"`hf download {model}{pinned} {' '.join(f'--include {chr(39)}{one}{chr(39)}' for one in DOWNLOADED)}`; or "
+        f"`hf download {model}{pinned} {' '.join(f'--include {chr(39)}{one}{chr(39)}' for one in DOWNLOADED)} "
+        f"{' '.join(f'--exclude {chr(39)}{one}{chr(39)}' for one in IGNORED)}`; or "
         "set base.model to a local folder in the diffusers format."
     )
 
@@ -124,8 +194,8 @@ def _require_whole(folder: Path) -> None:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise WeightsError(
             f"{folder / absent[0]}: missing{more}",
-            f"{folder} must hold a FLUX pipeline in the diffusers format, weights as safetensors: copy or download "
-            f"it again.",
+            f"{folder} must hold a pipeline in the diffusers format ({', '.join(PIPELINES)}), weights as safetensors: "
+            f"copy or download it again.",
         )
 
 
@@ -134,8 +204,8 @@ def _absent(folder: Path) -> list[str]:
     if not (folder / INDEX).is_file():
         return [INDEX]
     absent = []
-    for component, needs in COMPONENTS.items():
-        for names in needs:
+    for component in PIPELINES[pipeline_class(folder)]:
+        for names in FILES[component.removesuffix("_2")]:
             absent += _absent_choice(folder / component, names, component)
     return absent
 

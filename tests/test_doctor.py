@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from irgen import cli, doctor, miniature
+from irgen.generators import memory
 from irgen.settings import BaseSettings, FramesSettings, Manifest, VerifierSettings
 from tests.tiny_flux import HEIGHT_PX, WIDTH_PX, tiny_flux
 
@@ -111,3 +112,19 @@ def test_a_package_that_is_not_there_or_too_old_is_named(monkeypatch: pytest.Mon
         ("warning", "package numpy"),
         ("missing", "package no-such-package"),
     ]
+
+
+@pytest.mark.parametrize(("gib", "verdict", "word"), [(80, "ok", "together"), (25, "ok", "turns"), (8, "missing", "")])
+def test_the_memory_plan_is_printed_and_compared(
+    gib: int, verdict: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    sizes = {"transformer": 22 * doctor.GIB, "text_encoder": 9 * doctor.GIB}
+    plan = memory.MemoryPlan(sizes, "transformer", forward=doctor.GIB, decode=0, images=(4, 1))
+    monkeypatch.setattr(memory, "plan", lambda *_: plan)
+    properties = SimpleNamespace(name="a GPU", total_memory=gib * doctor.GIB)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    (check,) = doctor.sampling_memory(manifest())
+    assert check.verdict == verdict and word in check.found
+    assert "transformer 22.0 GiB" in check.found
+    assert ("batch_size" in check.fix) == (verdict == "missing")

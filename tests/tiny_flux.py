@@ -16,15 +16,15 @@ def tiny_flux(path: Path, guidance_embeds: bool = True) -> Path:
     """Save the pipeline into a folder and return it; equal arguments give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        clip_tokenizer = _clip_tokenizer()
-        t5_tokenizer = _t5_tokenizer()
+        clip_words = clip_tokenizer()
+        t5_words = t5_tokenizer()
         pipeline = FluxPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
             vae=_autoencoder(),
-            text_encoder=_clip(clip_tokenizer),
-            tokenizer=clip_tokenizer,
-            text_encoder_2=_t5(len(t5_tokenizer)),
-            tokenizer_2=t5_tokenizer,
+            text_encoder=_clip(clip_words),
+            tokenizer=clip_words,
+            text_encoder_2=t5(len(t5_words)),
+            tokenizer_2=t5_words,
             transformer=_transformer(guidance_embeds),
         )
     pipeline.save_pretrained(path, safe_serialization=True)
@@ -61,7 +61,8 @@ def _autoencoder() -> AutoencoderKL:
     )
 
 
-def _t5(vocab_size: int) -> T5EncoderModel:
+def t5(vocab_size: int) -> T5EncoderModel:
+    """Return a small T5 encoder."""
     return T5EncoderModel(
         T5Config(vocab_size=vocab_size, d_model=16, d_kv=8, num_heads=2, d_ff=32, num_layers=1, dropout_rate=0.0)
     )
@@ -83,13 +84,15 @@ def _clip(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def _t5_tokenizer() -> T5TokenizerFast:
+def t5_tokenizer() -> T5TokenizerFast:
+    """Return letters and digits as tokens; case counts."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -100.0), ("▁", -2.0)]
     pieces += [(char, -3.0) for char in string.ascii_letters + string.digits]
     return T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=T5_TOKENS)
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
+    """Return letters as tokens."""
     tokens = [*string.ascii_lowercase, *(char + "</w>" for char in string.ascii_lowercase)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}

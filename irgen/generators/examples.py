@@ -12,7 +12,7 @@ from diffusers import FluxPipeline
 
 from irgen import images, progress, records
 from irgen.errors import SourceError, StoreError
-from irgen.generators.flow import FluxConditions
+from irgen.generators.conditions import Conditions
 from irgen.generators.flux import encode_texts
 from irgen.settings import BaseSettings
 
@@ -44,7 +44,7 @@ class Encoded:
 
     mean: torch.Tensor
     sd: torch.Tensor
-    conditions: FluxConditions
+    conditions: Conditions
     text_rows: tuple[int, ...]
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""FLUX's flow: the velocity field, its conditions, and where on the way from noise to image a step is.
+"""FLUX's flow: the velocity field, and where on the way from noise to image a step is.
 
 A latent at sigma is x = (1 - sigma) x0 + sigma noise, hence v = dx/dsigma = noise - x0 and x0 = x - sigma v
 (rectified flow, arXiv 2209.03003; as FLUX uses it, arXiv 2403.03206 section 3).
@@ -6,39 +6,15 @@ A latent at sigma is x = (1 - sigma) x0 + sigma noise, hence v = dx/dsigma = noi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
-from irgen.errors import SettingsError
+from irgen.generators.conditions import Rows
+from irgen.generators.levels import Levels
+from irgen.generators.shapes import fitting_latents
 from irgen.settings import BaseSettings
-
-
-@dataclass(frozen=True, slots=True)
-class FluxConditions:
-    """Encoded prompts, a row each.
-
-    Attributes:
-        prompt: T5's states, [N, tokens, width].
-        pooled: CLIP's pooled state, [N, width].
-    """
-
-    prompt: torch.Tensor
-    pooled: torch.Tensor
-
-    def take(self, rows: Sequence[int]) -> Self:
-        """Return the conditions of the given rows, which may repeat."""
-        index = torch.as_tensor(rows, dtype=torch.long, device=self.prompt.device)
-        return type(self)(self.prompt[index], self.pooled[index])
-
-    def to(self, device: torch.device) -> Self:
-        """Return them on a device."""
-        return type(self)(self.prompt.to(device), self.pooled.to(device))
 
 
 class Flow:
@@ -57,13 +33,13 @@ class Flow:
             1, height // 2, width // 2, transformer.device, transformer.dtype
         )
 
-    def velocity(self, latents: torch.Tensor, sigmas: torch.Tensor, conditions: FluxConditions) -> torch.Tensor:
+    def velocity(self, latents: torch.Tensor, sigmas: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the velocity noise - x0, float32 [B, C, h, w].
 
         Args:
             latents: float32 [B, C, h, w].
             sigmas: float32 [B], 1 noise .. 0 image.
-            conditions: B rows.
+            rows: `prompt` [B, tokens, width], T5's states, and `pooled` [B, width], CLIP's pooled state.
         """
         count, channels, height, width = latents.shape
         dtype, device = self.transformer.dtype, latents.device
@@ -74,9 +50,9 @@ class Flow:
             hidden_states=FluxPipeline._pack_latents(latents, count, channels, height, width).to(dtype),
             timestep=sigmas.to(dtype),
             guidance=guidance,
-            pooled_projections=conditions.pooled,
-            encoder_hidden_states=conditions.prompt,
-            txt_ids=torch.zeros(conditions.prompt.shape[1], 3, device=device, dtype=dtype),
+            pooled_projections=rows["pooled"],
+            encoder_hidden_states=rows["prompt"],
+            txt_ids=torch.zeros(rows["prompt"].shape[1], 3, device=device, dtype=dtype),
             img_ids=self._image_ids,
             return_dict=False,
         )[0]
@@ -89,23 +65,12 @@ def latent_shape(pipeline: FluxPipeline, base: BaseSettings) -> tuple[int, int, 
     Raises:
         SettingsError: the image size is no multiple of the autoencoder's factor times the transformer's 2 x 2 patch.
     """
-    multiple = 2 * pipeline.vae_scale_factor
-    for name in ("height_px", "width_px"):
-        value = getattr(base, name)
-        if value % multiple:
-            near = f"{max(multiple, value // multiple * multiple)} or {(value // multiple + 1) * multiple}"
-            raise SettingsError(
-                f"base.{name} = {value} does not fit {base.model}, whose images are multiples of {multiple} pixels",
-                f"Set it to {near}.",
-            )
     factor = pipeline.vae_scale_factor
-    return pipeline.transformer.config.in_channels // 4, base.height_px // factor, base.width_px // factor
+    return fitting_latents(base, pipeline.transformer.config.in_channels // 4, factor, 2 * factor)
 
 
-def sampling_sigmas(
-    scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: tuple[int, ...]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return FluxPipeline's schedule: float32 [steps + 1] sigmas from 1 to 0, and [steps] times for the transformer.
+def sampling_levels(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: tuple[int, ...]) -> Levels:
+    """Return FluxPipeline's schedule; its times are 1 noise .. 0 image.
 
     Args:
         scheduler: of the pipeline; its timesteps are set.
@@ -116,7 +81,9 @@ def sampling_sigmas(
     own = scheduler.config.get("use_flow_sigmas", False)
     even = None if own else np.linspace(1.0, 1 / steps, steps)
     scheduler.set_timesteps(steps if own else None, sigmas=even, mu=_shift(scheduler, latents))
-    return scheduler.sigmas.clone(), scheduler.timesteps / scheduler.config.num_train_timesteps
+    sigmas = scheduler.sigmas.tolist()
+    times = scheduler.timesteps / scheduler.config.num_train_timesteps
+    return Levels(tuple(1 - sigma for sigma in sigmas), tuple(sigmas), times, "flow")
 
 
 def shifted(scheduler: FlowMatchEulerDiscreteScheduler, even: torch.Tensor, latents: tuple[int, ...]) -> torch.Tensor:

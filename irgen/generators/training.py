@@ -111,7 +111,7 @@ class Trainer:
         sigmas = shifted(self.scheduler, even, tuple(x0.shape[1:]))
         at = sigmas[:, None, None, None]
         rows = [self.encoded.text_rows[one] for one, *_ in drawn]
-        conditions = self.encoded.conditions.take(rows).to(device)
+        conditions = self.encoded.conditions.take(rows).to(device).rows
         half = self.flow.transformer.dtype == torch.bfloat16
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             v = self.flow.velocity(((1 - at) * x0 + at * noise).to(device), sigmas.to(device), conditions)

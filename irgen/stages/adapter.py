@@ -1,4 +1,4 @@
-"""Stage 05: train the LoRA that turns the base model to infrared.
+"""Stage 04: train the LoRA that turns the base model to infrared.
 
 Output: `pytorch_lora_weights.safetensors` in diffusers' format, `loss.parquet`, `adapter.json` (what it was trained on
 and how), and `grid.png`: in rows of at most eight, real frames, then what the base makes of their captions, then what
@@ -28,7 +28,7 @@ GRID_COLUMNS = 8
 
 def externals(adapter: AdapterSettings, base: BaseSettings) -> dict[str, str]:
     """Name the base's weights."""
-    return {"base": weights.identity(base.model, base.revision)}
+    return {"base": weights.identity_of(base)}
 
 
 def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Path, out: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Pa
         read_rows(captions / "captions.parquet", Caption),
         sources.root_of(frames),
     )
-    pipeline = loading.load_pipeline(base)
+    pipeline = loading.load_trainable(base)
     latents = flow.latent_shape(pipeline, base)
     parameters = lora.add(pipeline.transformer, adapter)
     encoded = _encode(pipeline, chosen, base)
@@ -69,7 +69,7 @@ def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Pa
     smoothed = training.smoothed(trainer.losses)
     figures = {
         "images": len(chosen),
-        "texts": len(encoded.conditions.prompt),
+        "texts": len(encoded.conditions),
         "steps": adapter.steps,
         "trainable_parameters": sum(one.numel() for one in parameters.values()),
         "loss_first": round(smoothed[min(len(smoothed), adapter.warmup_steps + 1) - 1], 6),
@@ -98,10 +98,12 @@ def _grid(
     import numpy as np
     import torch
 
-    from irgen.generators.flux import FluxGenerator
+    from irgen.generators import Engine
+    from irgen.generators.flux import Flux
 
     order = seeds.generator(adapter.seed, 0, "adapter-grid").permutation(len(chosen))[: adapter.grid_images].tolist()
-    generator = FluxGenerator(pipeline, base, steps=GRID_STEPS, guidance=GRID_GUIDANCE, batch_size=adapter.batch_size)
+    family = Flux(pipeline, base, steps=GRID_STEPS, guidance=GRID_GUIDANCE)
+    generator = Engine(family, adapter.batch_size, base.decode_batch)
     conditions = encoded.conditions.take([encoded.text_rows[one] for one in order]).to(pipeline.transformer.device)
     noises = [seeds.generator(adapter.seed, one, "adapter-grid-noise") for one in order]
     noise = torch.from_numpy(np.stack([one.standard_normal(generator.latent_shape, np.float32) for one in noises]))

@@ -9,8 +9,9 @@ from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
+from irgen import generators
 from irgen.errors import SettingsError, WeightsError
-from irgen.generators import FluxGenerator, lora
+from irgen.generators import Engine, lora
 from irgen.generators.loading import ADAPTER_FILE
 from irgen.settings import BaseSettings
 from tests.tiny_flux import HEIGHT_PX, T5_TOKENS, WIDTH_PX, tiny_flux
@@ -52,15 +53,15 @@ def base(folder: Path, **changes: object) -> BaseSettings:
     return BaseSettings.model_validate({"model": str(folder), **settings, **changes})
 
 
-def load(folder: Path, adapter: Path | None = None, guidance: float = 3.5) -> FluxGenerator:
-    return FluxGenerator.load(base(folder), STEPS, guidance, BATCH, adapter)
+def load(folder: Path, adapter: Path | None = None, guidance: float = 3.5) -> Engine:
+    return generators.load(base(folder), STEPS, guidance, BATCH, adapter)
 
 
-def noise(generator: FluxGenerator, count: int = len(TEXTS)) -> torch.Tensor:
+def noise(generator: Engine, count: int = len(TEXTS)) -> torch.Tensor:
     return torch.randn(count, *generator.latent_shape, generator=torch.Generator().manual_seed(7))
 
 
-def render(generator: FluxGenerator) -> np.ndarray:
+def render(generator: Engine) -> np.ndarray:
     return generator.decode(generator.denoise(noise(generator), generator.encode(TEXTS), 0, STEPS).latents)
 
 
@@ -95,9 +96,9 @@ def test_an_adapter_changes_images_as_in_the_stock_pipeline(guided_folder: Path,
 
 def test_in_bf16_an_adapter_stays_a_branch_of_its_own(guided_folder: Path, adapter: Path) -> None:
     settings = base(guided_folder, precision="bf16")
-    generator = FluxGenerator.load(settings, STEPS, 3.5, BATCH, adapter)
-    assert "lora_A" in str(list(generator._pipeline.transformer.state_dict()))
-    plain = FluxGenerator.load(settings, STEPS, 3.5, BATCH, None)
+    generator = generators.load(settings, STEPS, 3.5, BATCH, adapter)
+    assert "lora_A" in str(list(generator.family.denoiser.state_dict()))
+    plain = generators.load(settings, STEPS, 3.5, BATCH, None)
     assert np.abs(render(generator).astype(int) - render(plain)).max() > 20
     assert np.abs(render(generator).astype(int) - render(load(guided_folder, adapter))).mean() < 3
 
@@ -112,7 +113,7 @@ def test_guidance_counts_only_where_it_is_embedded(tmp_path: Path, guided_folder
 def test_an_image_does_not_depend_on_its_neighbours_or_place(
     guided_folder: Path, adapter: Path, precision: str
 ) -> None:
-    generator = FluxGenerator.load(base(guided_folder, precision=precision), STEPS, 3.5, BATCH, adapter)
+    generator = generators.load(base(guided_folder, precision=precision), STEPS, 3.5, BATCH, adapter)
     conditions, latents = generator.encode(TEXTS), noise(generator)
     together = generator.denoise(latents, conditions, 0, STEPS).latents
     for row in range(len(TEXTS)):
@@ -138,7 +139,7 @@ def test_the_clean_estimate_is_a_straight_line_to_sigma_zero(guided_folder: Path
     generator = load(guided_folder)
     conditions, latents = generator.encode(TEXTS), noise(generator)
     first = generator.denoise(latents, conditions, 0, 1)
-    sigma, next_sigma = generator._sigmas[:2]
+    sigma, next_sigma = generator.family.levels.sigmas[:2]
     v = (first.latents - latents) / (next_sigma - sigma)
     assert torch.allclose(first.clean, latents - sigma * v, atol=1e-5)
 

@@ -14,10 +14,10 @@ from diffusers import FluxPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from irgen import files, images, records, store
+from irgen import files, generators, images, records, store
 from irgen.captions import forms
 from irgen.errors import SettingsError, SourceError, StoreError, WeightsError
-from irgen.generators import FluxGenerator, lora, training
+from irgen.generators import lora, training
 from irgen.generators.loading import ADAPTER_FILE
 from irgen.settings import AdapterSettings, BaseSettings
 from irgen.stages import adapter as stage
@@ -201,7 +201,7 @@ def test_the_base_is_unchanged_and_the_update_is_alpha_over_r_times_ba(world: Wo
 def test_the_stock_pipeline_takes_the_file_and_makes_the_same_images(
     world: World, trained: tuple[Path, dict[str, Any]]
 ) -> None:
-    generator = FluxGenerator.load(world.base, 3, 2.0, 2, trained[0])
+    generator = generators.load(world.base, 3, 2.0, 2, trained[0])
     noise = torch.randn(1, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
     text = "An INFRARED photo"
     ours = generator.decode(generator.denoise(noise, generator.encode([text]), 0, 3).latents)
