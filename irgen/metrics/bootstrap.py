@@ -8,10 +8,12 @@ be at another N.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from irgen import seeds
 
 LEVEL = 0.95
 Rows = NDArray[np.int64]
@@ -44,3 +46,28 @@ def interval(estimate: float, resampled: Sequence[float]) -> list[float]:
     values = np.asarray(resampled, np.float64)
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - values.mean()
     return [float(estimate + low), float(estimate + high)]
+
+
+def intervals(
+    figures: Callable[[Rows, Rows], Mapping[str, float]],
+    real_groups: Sequence[str],
+    generated_groups: Sequence[str],
+    *,
+    resamplings: int,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Return the interval of each figure that compares two sets, over resamples of both.
+
+    Args:
+        figures: of the given real and generated rows.
+        real_groups: of each real row, its group (video).
+        generated_groups: of each generated row, its group; all different ones resample single images.
+        resamplings: how many, at least 1.
+        seed: each resample has its own stream of it.
+    """
+    estimate = figures(np.arange(len(real_groups)), np.arange(len(generated_groups)))
+    draws = []
+    for number in range(resamplings):
+        rng = seeds.generator(seed, number, "metrics/bootstrap")
+        draws.append(figures(resample(real_groups, rng), resample(generated_groups, rng)))
+    return {name: interval(value, [draw[name] for draw in draws]) for name, value in estimate.items()}

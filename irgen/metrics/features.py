@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import make_resizer
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torchvision.transforms import Normalize
+from transformers import CLIPVisionModelWithProjection, Dinov2Model
 
 from irgen import progress
 from irgen.devices import device
 from irgen.errors import WeightsError
+from irgen.metrics import proxy, random_conv
 from irgen.metrics.frechet import F64, checked
-from irgen.metrics.nets import Name
+from irgen.metrics.nets import Source
 from irgen.miniature import scenenet
 
 U8 = NDArray[np.uint8]
 
 INCEPTION_SIZE_PX = (299, 299)
+INCEPTION_FEATURES = 2048
+TRANSFORMER_SIZE_PX = (224, 224)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 BATCH = 32
 
 
@@ -34,29 +43,28 @@ class FeatureNet:
         name: as reports state it.
         size_px: width and height of its input; every image is resized to it, whatever its own size.
         forward: float32 [B, 3, height, width] in 0..255 to [B, d].
+        dimensions: d; 0 where only a forward tells.
+        digest: names its weights by their content; "" where it has none.
+        independent: whether it is of another family than the verifier, and so may judge what the verifier chose.
     """
 
     name: str
     size_px: tuple[int, int]
     forward: Callable[[torch.Tensor], torch.Tensor]
+    dimensions: int = 0
+    digest: str = ""
+    independent: bool = True
 
 
-def load(name: Name, weights: Path) -> FeatureNet:
+def load(kind: str, weights: Path | None) -> FeatureNet:
     """Load a feature net, as `nets.resolve` names it, onto the device.
 
     Raises:
-        WeightsError: its weights are damaged.
+        WeightsError: its weights are damaged, or of another architecture.
     """
-    if name == "scenenet":
-        return _scenenet()
-    try:
-        net = InceptionV3W(str(weights.parent), download=False, resize_inside=False).to(device()).eval()
-    except (RuntimeError, ValueError, OSError, AttributeError) as error:
-        raise WeightsError(
-            f"{weights}: is not the Inception that clean-fid uses ({str(error).splitlines()[0]})",
-            "Remove the file and put clean-fid's own there, or set report.feature_net to scenenet.",
-        ) from error
-    return FeatureNet("inception", INCEPTION_SIZE_PX, net)
+    source = Source(kind, weights)
+    net = _LOADERS[kind](weights) if weights else _random_conv()
+    return replace(net, digest=source.digest, independent=source.independent)
 
 
 def features(images: Iterable[U8], net: FeatureNet, *, total: int, label: str = "features", batch: int = BATCH) -> F64:
@@ -98,10 +106,83 @@ def three_channels(image: U8) -> U8:
     return np.broadcast_to(planes, (*planes.shape[:2], 3))
 
 
-def _scenenet() -> FeatureNet:
+def _inception(weights: Path) -> FeatureNet:
+    try:
+        net = InceptionV3W(str(weights.parent), download=False, resize_inside=False).to(device()).eval()
+    except (RuntimeError, ValueError, OSError, AttributeError) as error:
+        raise WeightsError(
+            f"{weights}: is not the Inception that clean-fid uses ({str(error).splitlines()[0]})",
+            "Remove the file and put clean-fid's own there, or set report.feature_net to scenenet.",
+        ) from error
+    return FeatureNet("inception", INCEPTION_SIZE_PX, net, INCEPTION_FEATURES)
+
+
+def _scenenet(weights: Path) -> FeatureNet:
+    return _scene_net("scenenet", scenenet.load())
+
+
+def _proxy(weights: Path) -> FeatureNet:
+    return _scene_net("proxy", proxy.load(weights))
+
+
+def _scene_net(name: str, loaded: scenenet.SceneNet) -> FeatureNet:
     height_px, width_px = scenenet.INPUT_PX
-    net = scenenet.load().to(device()).eval()
-    return FeatureNet("scenenet", (width_px, height_px), lambda batch: net(batch / 255))
+    net = loaded.to(device()).eval()
+    return FeatureNet(name, (width_px, height_px), lambda batch: net(batch / 255), scenenet.FEATURES)
+
+
+def _random_conv() -> FeatureNet:
+    net = random_conv.RandomConv().to(device()).eval()
+    return FeatureNet("random-conv", random_conv.SIZE_PX, lambda batch: net(batch / 255), random_conv.FEATURES)
+
+
+def _dinov2(weights: Path) -> FeatureNet:
+    """The class token after the last norm, of ImageNet-normalised images (Stein et al., arXiv 2306.04675)."""
+    net = _pretrained(Dinov2Model, weights)
+    normalise = Normalize(IMAGENET_MEAN, IMAGENET_DEVIATION)
+
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        return net(pixel_values=normalise(batch / 255)).pooler_output
+
+    return FeatureNet("dinov2", TRANSFORMER_SIZE_PX, forward, net.config.hidden_size)
+
+
+def _clip(weights: Path) -> FeatureNet:
+    """The projected image embedding, as clean-fid's CLIP mode takes it."""
+    net = _pretrained(CLIPVisionModelWithProjection, weights)
+    normalise = Normalize(CLIP_MEAN, CLIP_DEVIATION)
+    size_px = net.config.image_size
+
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        return net(pixel_values=normalise(batch / 255)).image_embeds
+
+    return FeatureNet("clip", (size_px, size_px), forward, net.config.projection_dim)
+
+
+def _pretrained(kind: Any, weights: Path) -> Any:
+    try:
+        net, found = kind.from_pretrained(
+            str(weights), use_safetensors=True, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{weights}: cannot be loaded as {kind.__name__} ({reason})", _WHOLE) from error
+    if found["missing_keys"]:
+        # transformers fills what is missing with random numbers, and only warns.
+        first = sorted(found["missing_keys"])[0]
+        raise WeightsError(f"{weights}: lacks weights of {kind.__name__}, {first} for one", _WHOLE)
+    return net.to(device()).eval()
+
+
+_WHOLE = "Give a folder in the transformers format with safetensors weights of that architecture."
+
+_LOADERS: dict[str, Callable[[Path], FeatureNet]] = {
+    "inception": _inception,
+    "dinov2": _dinov2,
+    "clip": _clip,
+    "scenenet": _scenenet,
+    "proxy": _proxy,
+}
 
 
 def _chunks(images: Iterator[NDArray[np.float32]], size: int) -> Iterator[list[NDArray[np.float32]]]:

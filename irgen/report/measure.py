@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from irgen import progress, seeds
 from irgen.metrics import bootstrap
-from irgen.metrics.frechet import F64, frechet_distances
+from irgen.metrics.frechet import F64, Distances
 from irgen.report.sets import ImageSet
 from irgen.settings import ReportSettings
 
@@ -51,19 +51,20 @@ def measure(sets: Mapping[str, ImageSet], extract: Extract, score: Score, settin
     features = {name: extract(images) for name, images in sets.items()}
     scores = {name: score(images) for name, images in sets.items() if name != FLOOR}
     everything: Draws = {name: np.arange(len(images)) for name, images in sets.items()}
-    estimate = _figures(features, scores, everything)
+    n, dimensions = features[REAL].shape
+    distances = Distances(features.pop(REAL), features)
+    estimate = _figures(distances, scores, everything)
     draws = []
     with progress.bar("intervals", settings.bootstrap) as advance:
         for number in range(settings.bootstrap):
             rng = seeds.generator(settings.seed, number, "report/bootstrap")
-            draws.append(_figures(features, scores, _draw(sets, rng)))
+            draws.append(_figures(distances, scores, _draw(sets, rng)))
             advance(1)
     intervals = {
         group: {name: bootstrap.interval(value, [draw[group][name] for draw in draws]) for name, value in part.items()}
         for group, part in estimate.items()
         if draws
     }
-    n, dimensions = features[REAL].shape
     figures = {**estimate, "n": n, "dimensions": dimensions, "intervals": intervals}
     for group in ("fid", "irscore"):
         figures[group].setdefault(GRAYSCALE, None)
@@ -77,10 +78,9 @@ def _draw(sets: Mapping[str, ImageSet], rng: np.random.Generator) -> Draws:
     }
 
 
-def _figures(features: Mapping[str, F64], scores: Mapping[str, F64], rows: Draws) -> dict[str, dict[str, float]]:
+def _figures(distances: Distances, scores: Mapping[str, F64], rows: Draws) -> dict[str, dict[str, float]]:
     """Return distances, mean scores and what guidance gained (positive is better), for the given rows."""
-    taken = {name: values[rows[name]] for name, values in features.items()}
-    fid = frechet_distances(taken.pop(REAL), taken)
+    fid = distances.at(rows[REAL], {name: drawn for name, drawn in rows.items() if name != REAL})
     irscore = {name: float(values[rows[name]].mean()) for name, values in scores.items()}
     gain = {"fid": fid[UNGUIDED] - fid[GUIDED], "irscore": irscore[GUIDED] - irscore[UNGUIDED]}
     return {"fid": fid, "irscore": irscore, "gain": gain}
@@ -97,7 +97,7 @@ def search_figures(candidates: pd.DataFrame) -> dict[str, Any]:
         keys of the best score among the first 1, 2, ... candidates; search.lowest: mean of the worst; search.dead: how
         many candidates died, by reason.
     """
-    alive = candidates[candidates["dead"] == ""].sort_values(["key", "attempt", "candidate"])
+    alive = candidates[candidates["score"].notna()].sort_values(["key", "attempt", "candidate"])
     by_key = alive.groupby("key")["score"]
     running = alive.assign(best=by_key.cummax(), order=by_key.cumcount()).pivot(
         index="key", columns="order", values="best"

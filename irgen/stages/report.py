@@ -13,7 +13,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from irgen import digests
 from irgen.metrics import nets
 from irgen.settings import ReportSettings
 
@@ -22,8 +21,7 @@ VERSION = 1
 
 def externals(report: ReportSettings) -> dict[str, str]:
     """Name the feature net and digest its weights."""
-    name, weights = nets.resolve(report.feature_net)
-    return {"feature_net": f"{name} {digests.digest(weights)}"}
+    return {"feature_net": nets.resolve(report.feature_net).identity}
 
 
 def run(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from irgen.metrics.bootstrap import interval, resample
+from irgen.metrics.bootstrap import interval, intervals, resample
 
 
 def test_a_resample_has_as_many_rows_and_keeps_videos_whole() -> None:
@@ -44,3 +44,17 @@ def test_the_interval_is_wider_where_images_of_a_video_are_alike() -> None:
 def test_the_interval_is_about_the_estimate_even_when_every_resample_is_above_it() -> None:
     low, high = interval(10.0, [14.0, 15.0, 16.0])
     assert low < 10 < high
+
+
+def test_intervals_of_a_difference_of_means_are_the_textbook_ones() -> None:
+    rng = np.random.default_rng(4)
+    real, generated = rng.normal(5, 2, 300), rng.normal(3, 1, 300)
+    names = [str(row) for row in range(300)]
+
+    def gap(rows: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
+        return {"gap": float(real[rows].mean() - generated[drawn].mean())}
+
+    low, high = intervals(gap, names, names, resamplings=1200, seed=0)["gap"]
+    assert (low + high) / 2 == pytest.approx(real.mean() - generated.mean(), abs=0.03)
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt((2**2 + 1) / 300), rel=0.15)
+    assert intervals(gap, names, names, resamplings=5, seed=0) != intervals(gap, names, names, resamplings=5, seed=1)

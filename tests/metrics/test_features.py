@@ -6,11 +6,20 @@ import torch
 from cleanfid.fid import compute_fid, get_folder_features
 from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
 
-from irgen.errors import IrgenError, WeightsError
-from irgen.metrics import nets
-from irgen.metrics.features import FeatureNet, features, load
+from irgen.errors import IrgenError, SettingsError, WeightsError
+from irgen.metrics import nets, proxy
+from irgen.metrics.features import (
+    CLIP_DEVIATION,
+    CLIP_MEAN,
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    FeatureNet,
+    features,
+    load,
+)
 from irgen.metrics.frechet import Statistics, frechet_distance
 from irgen.miniature import scenenet
 
@@ -157,3 +166,129 @@ def test_damaged_inception_weights_are_named(inception: Path, damage: bytes) -> 
     inception.write_bytes(damage)
     with pytest.raises(WeightsError, match="is not the Inception"):
         load("inception", inception)
+
+
+@pytest.fixture
+def dinov2(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=56, patch_size=14)
+    Dinov2Model(config).save_pretrained(tmp_path / "dinov2")
+    return tmp_path / "dinov2"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        projection_dim=12,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def normalised(images: list[np.ndarray], mean: tuple[float, ...], deviation: tuple[float, ...]) -> torch.Tensor:
+    pixels = (np.stack(images) / 255 - mean) / deviation
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+
+
+def test_dinov2_features_are_its_class_tokens(dinov2: Path) -> None:
+    images = pictures(2, height=224, width=224)
+    net = load(*nets.resolve(f"dinov2:{dinov2}"))
+    ours = features(images, net, total=2)
+    with torch.inference_mode():
+        pixels = normalised(images, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        theirs = Dinov2Model.from_pretrained(dinov2)(pixel_values=pixels).last_hidden_state[:, 0]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert (net.dimensions, net.independent) == (16, True) == (ours.shape[1], True)
+
+
+def test_clip_features_are_its_image_embeddings_and_it_is_not_independent(clip: Path) -> None:
+    images = pictures(2, height=32, width=32)
+    net = load(*nets.resolve(f"clip:{clip}"))
+    ours = features(images, net, total=2)
+    with torch.inference_mode():
+        pixels = normalised(images, CLIP_MEAN, CLIP_DEVIATION)
+        theirs = CLIPVisionModelWithProjection.from_pretrained(clip)(pixel_values=pixels).image_embeds
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert (net.dimensions, net.independent) == (12, False) == (ours.shape[1], False)
+
+
+def test_a_net_of_another_architecture_or_with_weights_missing_is_refused(dinov2: Path, clip: Path) -> None:
+    with pytest.raises(WeightsError, match="Dinov2Model"):
+        load("dinov2", clip)
+    file = dinov2 / "model.safetensors"
+    weights = load_file(file)
+    del weights["layernorm.bias"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(WeightsError, match=r"lacks weights of Dinov2Model, layernorm\.bias"):
+        load("dinov2", dinov2)
+
+
+def test_pickled_weights_are_never_read(dinov2: Path) -> None:
+    weights = load_file(dinov2 / "model.safetensors")
+    torch.save(weights, dinov2 / "pytorch_model.bin")
+    (dinov2 / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="cannot be loaded as Dinov2Model"):
+        load("dinov2", dinov2)
+
+
+def test_a_proxy_net_sees_images_as_it_was_taught(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = scenenet.SceneNet().eval()
+    proxy.save(net, tmp_path, {})
+    frames = np.random.default_rng(0).integers(0, 256, (2, *scenenet.INPUT_PX), dtype=np.uint8)
+    loaded = load(*nets.resolve(f"proxy:{tmp_path}"))
+    ours = features(list(frames), loaded, total=2)
+    with torch.inference_mode():
+        theirs = net(torch.from_numpy(frames / 255).float()[:, None].expand(-1, 3, -1, -1))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert loaded.name == "proxy" and loaded.independent
+
+
+@pytest.mark.parametrize("name", ["scenenet", "random-conv"])
+def test_what_is_shipped_needs_nothing_else(name: str) -> None:
+    net = load(*nets.resolve(name))
+    found = features(pictures(3), net, total=3)
+    assert found.shape == (3, net.dimensions) and net.independent and net.digest
+    assert found.std(axis=0).max() > 0
+
+
+def test_a_nets_identity_follows_its_weights(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for folder, seed in zip(folders, (0, 0, 1), strict=True):
+        torch.manual_seed(seed)
+        proxy.save(scenenet.SceneNet(), folder, {})
+    first, same, other = (nets.resolve(f"proxy:{folder}") for folder in folders)
+    assert first.identity == same.identity != other.identity
+    assert load(*first).digest == first.digest
+
+
+@pytest.mark.parametrize("name", ["vgg", "", "proxy:", "proxy", "dinov2:", "scenenet:x"])
+def test_an_unknown_name_lists_what_there_is(name: str) -> None:
+    with pytest.raises(SettingsError, match="there is no such net") as caught:
+        nets.resolve(name)
+    assert all(known in caught.value.fix for known in nets.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("dinov2", "hf download facebook/dinov2-large"),
+        ("clip:someone/else", "hf download someone/else"),
+        ("proxy:{folder}", "irgen feature-net FRAMES"),
+        ("clip:{folder}", "folder of transformers"),
+    ],
+)
+def test_a_net_that_is_not_there_is_named_with_the_way_to_get_it(
+    name: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError) as caught:
+        nets.resolve(name.format(folder=tmp_path))
+    assert name.format(folder=tmp_path) in caught.value.what and way in caught.value.fix
