@@ -73,11 +73,11 @@ def _all(wanted: Manifest, data: str, redo: Collection[str]) -> dict[str, Outcom
 
 def _only(name: str, wanted: Manifest, data: str, lines: Collection[PlanLine]) -> dict[str, Outcome]:
     stage = pipeline.stage_named(name)
+    arguments = {section: getattr(wanted, section) for section in stage.sections}
     refs = {line.stage: line.ref for line in lines}
     for line in lines:
-        if line.stage in stage.inputs and line.ref is None:
+        if line.stage in stage.reads(arguments) and line.ref is None:
             raise StoreError(f"{name} reads {line.stage}: {line.reason}", "Run without --only first.")
-    arguments = {section: getattr(wanted, section) for section in stage.sections}
     arguments |= {key: refs[key] for key in stage.inputs}
     return {name: FLOWS[name](dataset=wanted.dataset, data=data, redo=True, **arguments)}
 

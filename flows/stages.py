@@ -75,21 +75,6 @@ def negatives(
     return _make("negatives", dataset, data, {"negatives": negatives}, inputs, redo)
 
 
-@flow(name="verifier", **OPTIONS)
-def verifier(
-    dataset: str,
-    verifier: VerifierSettings = DEFAULTS.verifier,
-    frames: Ref | None = None,
-    captions: Ref | None = None,
-    negatives: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
-) -> Outcome:
-    """Finetune the CLIP model that tells infrared from grayscale, and calibrate it on held-out frames."""
-    inputs = {"frames": frames, "captions": captions, "negatives": negatives}
-    return _make("verifier", dataset, data, {"verifier": verifier}, inputs, redo)
-
-
 @flow(name="adapter", **OPTIONS)
 def adapter(
     dataset: str,
@@ -103,6 +88,23 @@ def adapter(
     """Train the LoRA that turns the base model to infrared."""
     inputs = {"frames": frames, "captions": captions}
     return _make("adapter", dataset, data, {"adapter": adapter, "base": base}, inputs, redo)
+
+
+@flow(name="verifier", **OPTIONS)
+def verifier(
+    dataset: str,
+    verifier: VerifierSettings = DEFAULTS.verifier,
+    base: BaseSettings = DEFAULTS.base,
+    frames: Ref | None = None,
+    captions: Ref | None = None,
+    negatives: Ref | None = None,
+    adapter: Ref | None = None,
+    data: str = DATA,
+    redo: bool = False,
+) -> Outcome:
+    """Finetune the CLIP model that tells infrared from what is not, and calibrate it on held-out frames."""
+    inputs = {"frames": frames, "captions": captions, "negatives": negatives, "adapter": adapter}
+    return _make("verifier", dataset, data, {"verifier": verifier, "base": base}, inputs, redo)
 
 
 @flow(name="samples", **OPTIONS)
@@ -156,7 +158,7 @@ def report(
 
 
 FLOWS: Mapping[str, Flow[..., Outcome]] = {
-    each.name: each for each in (frames, captions, negatives, verifier, adapter, samples, shards, report)
+    each.name: each for each in (frames, captions, negatives, adapter, verifier, samples, shards, report)
 }
 
 
@@ -168,7 +170,8 @@ def _make(
     inputs: Mapping[str, Ref | None],
     redo: bool,
 ) -> Outcome:
-    refs = {key: ref or _latest(name, key, dataset, data) for key, ref in inputs.items()}
+    reads = pipeline.stage_named(name).reads(sections)
+    refs = {key: ref or _latest(name, key, dataset, data) for key, ref in inputs.items() if key in reads}
     return stage.make(name, data, dataset, sections, refs, redo)
 
 

@@ -9,7 +9,7 @@ import importlib
 import logging
 import platform
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -45,12 +45,20 @@ class Stage:
         name: also the module in `irgen.stages`.
         sections: of the manifest, that it obeys.
         inputs: stages whose outputs it reads.
+        unused: given its sections, which of its sections and inputs have no say under these settings; what they hold
+            is then no part of its fingerprint, and such an input need not be there.
     """
 
     number: int
     name: str
     sections: tuple[str, ...]
     inputs: tuple[str, ...]
+    unused: Callable[[Mapping[str, Any]], Collection[str]] = lambda sections: ()
+
+    def reads(self, sections: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the inputs that it reads under these settings."""
+        unused = self.unused(sections)
+        return tuple(name for name in self.inputs if name not in unused)
 
     @property
     def folder_name(self) -> str:
@@ -62,12 +70,19 @@ class Stage:
         return cast(StageModule, importlib.import_module(f"irgen.stages.{self.name}"))
 
 
+def _unused_by_verifier(sections: Mapping[str, Any]) -> Collection[str]:
+    """Only for samples of its own does the verifier need the adapted base."""
+    return () if sections["verifier"].own_samples else ("base", "adapter")
+
+
 STAGES = (
     Stage(1, "frames", ("frames",), ()),
     Stage(2, "captions", ("captions",), ("frames",)),
     Stage(3, "negatives", ("negatives",), ("frames", "captions")),
-    Stage(4, "verifier", ("verifier",), ("frames", "captions", "negatives")),
-    Stage(5, "adapter", ("adapter", "base"), ("frames", "captions")),
+    Stage(4, "adapter", ("adapter", "base"), ("frames", "captions")),
+    Stage(
+        5, "verifier", ("verifier", "base"), ("frames", "captions", "negatives", "adapter"), unused=_unused_by_verifier
+    ),
     Stage(6, "samples", ("samples", "base"), ("captions", "verifier", "adapter")),
     Stage(8, "shards", ("shards",), ("frames", "captions", "samples")),
     Stage(9, "report", ("report",), ("frames", "captions", "negatives", "verifier", "samples", "shards")),
@@ -114,8 +129,9 @@ def identify(
 ) -> tuple[str, dict[str, Any], dict[str, str]]:
     """Return a stage's fingerprint, its resolved settings and the contents of all it reads."""
     module = stage.module()
-    settings = {name: sections[name].model_dump(mode="json") for name in stage.sections}
-    contents = {name: inputs[name].content for name in stage.inputs}
+    unused = stage.unused(sections)
+    settings = {name: sections[name].model_dump(mode="json") for name in stage.sections if name not in unused}
+    contents = {name: inputs[name].content for name in stage.reads(sections)}
     contents |= module.externals(**{name: sections[name] for name in stage.sections})
     return store.fingerprint(stage.name, module.VERSION, settings, contents), settings, contents
 
@@ -129,7 +145,7 @@ def run_stage(
         stage: which.
         root: the dataset's folder.
         sections: the manifest sections that the stage obeys, by name.
-        inputs: outputs of the stages it reads, by name; verified before use.
+        inputs: outputs of the stages it reads under these settings, by name; verified before use.
         redo: throw away what is there, finished or not, and make it anew.
 
     Raises:
@@ -182,7 +198,7 @@ def _run(
         if redo:
             _empty(folder)
         arguments: dict[str, Any] = {key: sections[key] for key in stage.sections}
-        arguments |= {key: inputs[key].folder for key in stage.inputs}
+        arguments |= {key: inputs[key].folder for key in stage.reads(sections)}
         figures = stage.module().run(**arguments, out=folder)
         files.remove_tree(folder / files.TMP)
         seconds = time.monotonic() - started
@@ -239,10 +255,10 @@ def plan(manifest: Manifest, data: Path, redo: Collection[str] = ()) -> list[Pla
 
 
 def _plan_stage(stage: Stage, manifest: Manifest, root: Path, refs: Mapping[str, Ref]) -> PlanLine:
-    waiting = [name for name in stage.inputs if name not in refs]
+    sections = {name: getattr(manifest, name) for name in stage.sections}
+    waiting = [name for name in stage.reads(sections) if name not in refs]
     if waiting:
         return PlanLine(stage.name, "redo", f"reads {', '.join(waiting)}, to be made first", None)
-    sections = {name: getattr(manifest, name) for name in stage.sections}
     name, settings, contents = identify(stage, sections, refs)
     folder = root / stage.folder_name / name
     if (folder / store.MANIFEST).exists():

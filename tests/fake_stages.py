@@ -25,7 +25,7 @@ def module(stage: pipeline.Stage) -> ModuleType:
 
     def run(out: Path, **arguments: Any) -> dict[str, Any]:
         CALLS.append(stage.name)
-        for name in stage.inputs:
+        for name in stage.reads(arguments):
             assert (arguments[name] / "settings.json").exists()
         files.write_json(out / "settings.json", {key: arguments[key].model_dump(mode="json") for key in stage.sections})
         misbehave(stage.name, out)

@@ -7,7 +7,7 @@ import pytest
 
 from irgen import pipeline, store
 from irgen.errors import StoreError
-from irgen.settings import FramesSettings, Manifest
+from irgen.settings import AdapterSettings, BaseSettings, FramesSettings, Manifest, VerifierSettings
 from tests import fake_stages
 
 FRAMES = pipeline.stage_named("frames")
@@ -62,6 +62,44 @@ def test_the_plan_of_a_forced_redo_says_so_and_redoes_what_reads_it(tmp_path: Pa
     forced = {line.stage: (line.action, line.reason) for line in pipeline.plan(MANIFEST, tmp_path, redo=("frames",))}
     assert forced["frames"] == ("redo", "asked for")
     assert forced["captions"] == ("redo", "reads frames, to be made first")
+
+
+def refs(root: Path, manifest: Manifest) -> dict[str, store.Ref]:
+    """Make all stages up to the verifier."""
+    made: dict[str, store.Ref] = {}
+    for stage in pipeline.STAGES[: pipeline.NAMES.index("verifier") + 1]:
+        sections = {name: getattr(manifest, name) for name in stage.sections}
+        made[stage.name] = pipeline.run_stage(stage, root, sections, made).ref
+    return made
+
+
+def test_without_own_samples_another_adapter_leaves_the_verifier_as_it_is(tmp_path: Path) -> None:
+    refs(pipeline.dataset_root(tmp_path, "tiny"), MANIFEST)
+    trained_longer = MANIFEST.model_copy(update={"adapter": AdapterSettings(steps=7)})
+    other_size = trained_longer.model_copy(update={"base": BaseSettings(height_px=256)})
+    for changed in (trained_longer, other_size):
+        actions = {line.stage: line.action for line in pipeline.plan(changed, tmp_path)}
+        assert (actions["adapter"], actions["verifier"]) == ("redo", "reuse")
+
+
+def test_own_samples_make_the_verifier_depend_on_the_adapter(tmp_path: Path) -> None:
+    own = MANIFEST.model_copy(update={"verifier": VerifierSettings(own_samples=4)})
+    root = pipeline.dataset_root(tmp_path, "tiny")
+    made = refs(root, own)
+    assert "adapter" in store.read_manifest(made["verifier"].folder)["inputs"]
+    trained_longer = own.model_copy(update={"adapter": AdapterSettings(steps=7)})
+    lines = {line.stage: line for line in pipeline.plan(trained_longer, tmp_path)}
+    assert lines["verifier"].reason == "reads adapter, to be made first"
+    smaller = own.model_copy(update={"base": BaseSettings(height_px=256)})
+    sections = {"verifier": smaller.verifier, "base": smaller.base}
+    assert not pipeline.run_stage(pipeline.stage_named("verifier"), root, sections, made).reused
+
+
+def test_every_stage_reads_only_what_is_made_before_it() -> None:
+    for place, stage in enumerate(pipeline.STAGES):
+        assert set(stage.inputs) <= set(pipeline.NAMES[:place])
+    numbers = [stage.number for stage in pipeline.STAGES]
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_folder_of_ones_choice_is_reused_and_replaced_when_settings_change(tmp_path: Path) -> None:

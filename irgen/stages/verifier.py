@@ -1,28 +1,34 @@
-"""Stage 04: finetune a CLIP model to score infrared, and calibrate it on held-out frames."""
+"""Stage 05: finetune a CLIP model to score infrared, and calibrate it on held-out frames."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from irgen import digests, files, miniature
+from irgen import digests, files, miniature, weights
 from irgen.errors import SettingsError, WeightsError
-from irgen.settings import MINIATURE, VerifierSettings
+from irgen.settings import MINIATURE, BaseSettings, VerifierSettings
 
-VERSION = 1
+if TYPE_CHECKING:
+    from irgen.verifiers.clip import Clip
+    from irgen.verifiers.examples import Examples
+
+VERSION = 2
 
 
-def externals(verifier: VerifierSettings) -> dict[str, str]:
-    """Name the initial weights: the digest of a folder's or file's content, or the model and tag."""
+def externals(verifier: VerifierSettings, base: BaseSettings) -> dict[str, str]:
+    """Name the initial weights: the digest of a folder's or file's content, or the model and tag; and the base's."""
+    found = {"base": weights.identity_of(base)} if verifier.own_samples else {}
     local = _local(verifier)
     if local is None:
-        return {"model": f"{verifier.model}:{verifier.pretrained}"}
+        return {**found, "model": f"{verifier.model}:{verifier.pretrained}"}
     if not local.exists():
         raise WeightsError(
             f"verifier.model = {verifier.model}, pretrained = {verifier.pretrained!r}: {local} is not there",
             "Give open_clip weights as `local-dir:FOLDER`, or a .safetensors file for verifier.pretrained.",
         )
-    return {"model": digests.digest(local)}
+    return {**found, "model": digests.digest(local)}
 
 
 def _local(verifier: VerifierSettings) -> Path | None:
@@ -33,12 +39,31 @@ def _local(verifier: VerifierSettings) -> Path | None:
     return Path(verifier.pretrained) if verifier.pretrained.endswith(".safetensors") else None
 
 
-def run(verifier: VerifierSettings, frames: Path, captions: Path, negatives: Path, out: Path) -> dict[str, Any]:
+def run(
+    verifier: VerifierSettings,
+    base: BaseSettings,
+    frames: Path,
+    captions: Path,
+    negatives: Path,
+    out: Path,
+    adapter: Path | None = None,
+) -> dict[str, Any]:
     """Train one verifier a seed, keep the best by validation, and write it as open_clip reads it.
+
+    Args:
+        verifier: how.
+        base: the diffusion model; read only where `verifier.own_samples` asks for samples.
+        frames: output of stage frames.
+        captions: output of stage captions.
+        negatives: output of stage negatives.
+        out: folder to write.
+        adapter: output of stage adapter; None where no own samples are asked for.
 
     Returns:
         `auc` by kind of negative and `match`, `before` (the same of the model untrained), `seed` (the chosen one),
-        `seeds` (AUCs and step of each), `frames` by split, `captions_cut` (longer than the model's text context).
+        `seeds` (AUCs and step of each), `frames` by split, `realism` (whether there were frames enough to learn the
+        statistics of real ones), `captions_cut` (longer than the model's text context);
+        with own samples their number by split, `own_samples`, and `preview_rank` by step.
 
     Raises:
         WeightsError: the initial weights are missing, or a score is not finite.
@@ -47,7 +72,7 @@ def run(verifier: VerifierSettings, frames: Path, captions: Path, negatives: Pat
     """
     from irgen import devices, sources
     from irgen.records import Caption, Frame, Negative, read_rows
-    from irgen.verifiers import calibration, clip, examples, irscore, seed_runs
+    from irgen.verifiers import calibration, clip, examples, irscore, realism, seed_runs
 
     model = clip.load(verifier.model, verifier.pretrained, devices.device(), devices.dtype(verifier.precision))
     rows = (
@@ -63,6 +88,10 @@ def run(verifier: VerifierSettings, frames: Path, captions: Path, negatives: Pat
             f"verifier: {len(train)} captioned train frames and {len(val)} val frames; it needs both",
             "Raise captions.train_frames and captions.val_frames, or frames.val_fraction, with at least two videos.",
         )
+    own = {}
+    if adapter is not None:
+        train, val = _with_own(model, verifier, base, adapter, train, val, out / files.TMP)
+        own = {"own_samples": {name: len(one.owners[examples.OWN]) for name, one in (("train", train), ("val", val))}}
     before = calibration.calibrate(irscore.IrScore(model, verifier.alpha), val)
     runs = {
         seed: seed_runs.train_or_read(model, verifier, seed, train, val, out / files.TMP) for seed in verifier.seeds
@@ -71,6 +100,8 @@ def run(verifier: VerifierSettings, frames: Path, captions: Path, negatives: Pat
     best = runs[chosen]
     model.model.load_state_dict(best.weights)
     irscore.IrScore(model, verifier.alpha).save(out, verifier.precision)
+    if learnt := realism.learn(rows[0], rows[1], raw):
+        learnt.save(out)
     document = {"before": before.document(), "after": best.calibration.document(), "seed": chosen}
     files.write_json(out / "calibration.json", document)
     calibration.check_bar(best.calibration.auc, verifier.bar)
@@ -83,5 +114,31 @@ def run(verifier: VerifierSettings, frames: Path, captions: Path, negatives: Pat
             for seed, one in runs.items()
         },
         "frames": {"train": len(train), "val": len(val)},
+        "realism": learnt is not None,
         "captions_cut": clip.count_cut(model, (*train.captions, *val.captions)),
+        **(own | {"preview_rank": best.calibration.preview_rank} if own else {}),
     }
+
+
+def _with_own(
+    model: Clip,
+    verifier: VerifierSettings,
+    base: BaseSettings,
+    adapter: Path,
+    train: Examples,
+    val: Examples,
+    scratch: Path,
+) -> tuple[Examples, Examples]:
+    """Add samples of the adapted base to both splits; on return the base is let go of."""
+    from irgen import generators
+    from irgen.verifiers import own
+
+    @functools.cache
+    def load() -> generators.Engine:
+        return generators.load(base, verifier.own_steps, verifier.own_guidance, own.BATCH, adapter)
+
+    count = verifier.own_samples
+    return (
+        own.with_own(model, train, "train", count, load, scratch, previews=verifier.previews),
+        own.with_own(model, val, "val", count, load, scratch, previews=True),
+    )

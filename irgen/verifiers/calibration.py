@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from irgen.errors import GateError, WeightsError
 from irgen.settings import VerifierBar
-from irgen.verifiers.examples import Examples
+from irgen.verifiers.examples import OWN, Examples
 from irgen.verifiers.irscore import IrScore
 
 MATCH = "match"
@@ -25,10 +26,13 @@ class Calibration:
         auc: by kind of negative, P(IRSCORE of a real LWIR image > IRSCORE of a negative), both with their true
             captions; and `match`, P(IRSCORE with the true caption > IRSCORE with another frame's, other caption).
         histograms: `edges`, and counts of scores by what was scored: real, real_shuffled, each kind.
+        preview_rank: by denoising step, how a preview's score foretells that of the finished image: Spearman's
+            correlation among generations of one caption, averaged over captions.
     """
 
     auc: dict[str, float]
     histograms: dict[str, list[float]]
+    preview_rank: dict[str, float] = field(default_factory=dict)
 
     @property
     def objective(self) -> float:
@@ -85,11 +89,33 @@ def calibrate(verifier: IrScore, val: Examples) -> Calibration:
     aucs = {}
     for kind, pixels in val.negatives_u8.items():
         if len(pixels):
-            scores = _scores(verifier, pixels, forms)
-            groups[kind] = scores[np.arange(len(pixels)), columns[val.owners[kind]]]
+            groups[kind] = _own_scores(verifier, pixels, forms, columns[val.owners[kind]])
             aucs[kind] = auc(groups["real"], groups[kind])
     aucs[MATCH] = match_auc(real, same)
-    return Calibration(aucs, _histograms(groups))
+    ranks = {}
+    for step, pixels in val.previews_u8.items():
+        shown = columns[val.owners[OWN]]
+        ranks[str(step)] = rank_correlation(_own_scores(verifier, pixels, forms, shown), groups[OWN], shown)
+    return Calibration(aucs, _histograms(groups), ranks)
+
+
+def rank_correlation(early: np.ndarray, final: np.ndarray, group: np.ndarray) -> float:
+    """Return Spearman's correlation of two scores [K] within groups int64 [K], averaged over groups.
+
+    A group whose scores are all equal tells nothing and counts as 0; groups of one are left out.
+    """
+    found = []
+    for one in np.unique(group):
+        members = group == one
+        if members.sum() > 1:
+            flat = np.ptp(early[members]) == 0 or np.ptp(final[members]) == 0
+            found.append(0.0 if flat else float(stats.spearmanr(early[members], final[members]).statistic))
+    return float(np.mean(found)) if found else 0.0
+
+
+def _own_scores(verifier: IrScore, images_u8: torch.Tensor, forms: torch.Tensor, caption: np.ndarray) -> np.ndarray:
+    """Return IRSCORE [B] of uint8 [B, 3, h, w], each against its own of the captions' features, int64 [B]."""
+    return np.asarray(_scores(verifier, images_u8, forms)[np.arange(len(images_u8)), caption])
 
 
 def _scores(verifier: IrScore, images_u8: torch.Tensor, forms: torch.Tensor) -> np.ndarray:

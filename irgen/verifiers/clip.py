@@ -22,6 +22,7 @@ from irgen.captions.forms import grayscale
 from irgen.errors import WeightsError
 from irgen.miniature import clip_dir
 from irgen.settings import MINIATURE
+from irgen.verifiers.batches import in_fixed_batches
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.json"
@@ -66,7 +67,10 @@ class Clip:
     def resize(self, images_u8: np.ndarray) -> torch.Tensor:
         """Squash uint8 [B, H, W, 3] to the model's size, antialiased: float32 [B, 3, h, w] in 0..1 on its device."""
         pixels = torch.from_numpy(np.ascontiguousarray(images_u8)).to(self.device)
-        pixels = pixels.permute(0, 3, 1, 2).float() / 255
+        return self.squash(pixels.permute(0, 3, 1, 2).float() / 255)
+
+    def squash(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Squash float32 [B, 3, H, W] in 0..1 to the model's size, antialiased; keeps gradients."""
         if pixels.shape[2:] == self.image_size_px:
             return pixels
         mode = self.preprocess["interpolation"]
@@ -89,25 +93,15 @@ class Clip:
     @torch.inference_mode()
     def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode any number of images in batches of one fixed, padded shape: no image depends on its neighbours."""
-        return _in_fixed_batches(self.encode_images, pixels, IMAGES_PER_FORWARD)
+        return in_fixed_batches(self.encode_images, IMAGES_PER_FORWARD, pixels)
 
     @torch.inference_mode()
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode any number of texts in batches of one fixed, padded shape: no text depends on its neighbours."""
-        return _in_fixed_batches(self.encode_texts, self.tokenizer(list(texts)), TEXTS_PER_FORWARD)
+        return in_fixed_batches(self.encode_texts, TEXTS_PER_FORWARD, self.tokenizer(list(texts)))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
-
-
-def _in_fixed_batches(
-    encode: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, batch_size: int
-) -> torch.Tensor:
-    features = []
-    for batch in rows.split(batch_size):
-        padding = batch[-1:].expand(batch_size - len(batch), *batch.shape[1:])
-        features.append(encode(torch.cat([batch, padding]))[: len(batch)])
-    return torch.cat(features)
 
 
 def count_cut(clip: Clip, captions: Sequence[str]) -> int:

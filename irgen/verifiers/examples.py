@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from irgen.records import Caption, Frame, Negative, Split
 from irgen.verifiers.clip import Clip
 
 READ_AT_ONCE = 64
+OWN = "own"
+"""The kind of negative that the adapted base makes itself (`irgen.verifiers.own`)."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,16 @@ class Examples:
         captions: bare captions, [N].
         lwir_u8: uint8 [N, 3, h, w].
         negatives_u8: by kind, uint8 [M, 3, h, w].
-        owners: by kind, int64 [M]: which of the N frames a negative was made from.
+        owners: by kind, int64 [M]: which of the N frames a negative was made from, or of whose caption.
+        previews_u8: by denoising step, uint8 [M, 3, h, w]: row k is the clean-image estimate, at that step, of the
+            generation that ended in row k of the negatives `own`.
     """
 
     captions: tuple[str, ...]
     lwir_u8: torch.Tensor
     negatives_u8: dict[str, torch.Tensor]
     owners: dict[str, np.ndarray]
+    previews_u8: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -105,6 +110,11 @@ def _read_images(clip: Clip, description: str, paths: Sequence[Path]) -> torch.T
         for start in range(0, len(paths), READ_AT_ONCE):
             decoded = list(pool.map(images.read_rgb, paths[start : start + READ_AT_ONCE]))
             for number, image_u8 in enumerate(decoded, start):
-                pixels[number] = (clip.resize(image_u8[None])[0] * 255).round().to(torch.uint8).cpu()
+                pixels[number] = squashed(clip, image_u8[None])[0]
             advance(len(decoded))
     return pixels
+
+
+def squashed(clip: Clip, images_u8: np.ndarray) -> torch.Tensor:
+    """Squash uint8 [B, H, W, 3] to the model's size: uint8 [B, 3, h, w] on the CPU."""
+    return (clip.resize(images_u8) * 255).round().to(torch.uint8).contiguous().cpu()

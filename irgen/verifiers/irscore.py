@@ -15,6 +15,7 @@ from irgen.errors import WeightsError
 from irgen.search.interface import Scores
 from irgen.settings import Precision
 from irgen.verifiers import clip as open_clip_models
+from irgen.verifiers.batches import check_pairs
 from irgen.verifiers.clip import Clip
 
 SETTINGS_FILE = "irscore.json"
@@ -39,8 +40,7 @@ class IrScore:
         Returns:
             IRSCORE and the cosines `cos_infrared` and `cos_grayscale`; NaN where a feature is not finite.
         """
-        if len(images) != len(captions):
-            raise ValueError(f"{len(images)} images, but {len(captions)} captions")
+        check_pairs(images, captions)
         features = self.clip.image_features(self.clip.resize(images))
         forms = self.forms(captions)
         # fp64 from here on: the two cosines are close, and their difference is what counts.
@@ -48,6 +48,13 @@ class IrScore:
         value = self.combine(cosines[:, 0], cosines[:, 1])
         value[~np.isfinite(value)] = np.nan
         return Scores(value, {"cos_infrared": cosines[:, 0], "cos_grayscale": cosines[:, 1]})
+
+    def score_pixels(self, pixels: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+        """Score float32 [B, 3, H, W] in 0..1 as `score` does, keeping gradients: float32 [B]."""
+        features = self.clip.encode_images(self.clip.squash(pixels.to(self.clip.device)))
+        # A copy: features of texts are made once, in inference mode, and kept; no gradient can be taken through those.
+        cosines = torch.einsum("bd,bfd->bf", features, self.forms(captions).clone())
+        return (1 - self.alpha) * cosines[:, 0] - self.alpha * cosines[:, 1]
 
     def combine(self, cos_infrared: np.ndarray, cos_grayscale: np.ndarray) -> np.ndarray:
         """Return IRSCORE of the two cosines, elementwise."""

@@ -20,13 +20,14 @@ from irgen.settings import VerifierSettings
 from irgen.verifiers.augmentation import augment
 from irgen.verifiers.calibration import Calibration, calibrate
 from irgen.verifiers.clip import Clip
-from irgen.verifiers.examples import Examples
+from irgen.verifiers.examples import OWN, Examples
 from irgen.verifiers.irscore import IrScore
 
 log = logging.getLogger(__name__)
 
 MAX_LOGIT_SCALE = math.log(100)
 MAX_GRADIENT_NORM = 1.0
+ORDER_WEIGHT = 3.0
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,18 @@ class Trained:
 
 @dataclass(frozen=True)
 class Batch:
-    """Real images, negatives, and the captions of both.
+    """Images and their captions.
 
     Attributes:
-        pixels: float32 [R + M, 3, h, w] in 0..1: real LWIR first, then negatives.
-        is_real: bool [R + M].
-        caption: int64 [R + M], which of `captions` is an image's own.
+        pixels: float32 [R + M + K + P, 3, h, w] in 0..1: real LWIR, negatives, the adapted base's own samples, and
+            previews of these (P = K or 0), in the same order.
+        counts: (R, M, K, P).
+        caption: int64 [R + M + K + P], which of `captions` is an image's own.
         captions: distinct, [C]; so the same text is never its own negative.
     """
 
     pixels: torch.Tensor
-    is_real: torch.Tensor
+    counts: tuple[int, int, int, int]
     caption: torch.Tensor
     captions: list[str]
 
@@ -106,37 +108,55 @@ def schedule(step: int, settings: VerifierSettings) -> float:
 def draw(examples: Examples, batch_size: int, seed: int, step: int) -> Batch:
     """Draw the batch of a step: every real image beside one of its own negatives, the hardest to tell apart by content.
 
-    Frames come in epochs, each in an order of its own.
+    Frames come in epochs, each in an order of its own, and so do own samples. The previews of a batch are of one step.
 
     Args:
         examples: of the train split.
-        batch_size: images; half of them real.
+        batch_size: images but for previews, in equal parts real, negative and, where there are any, own samples.
         seed: of the training.
         step: counted from 0; the draw depends on nothing else.
     """
-    count = min(max(batch_size // 2, 1), len(examples))
-    per_epoch = len(examples) // count
-    order = seeds.generator(seed, step // per_epoch, "verifier order").permutation(len(examples))
-    start = step % per_epoch * count
-    frames = order[start : start + count]
+    own = examples.negatives_u8.get(OWN, examples.lwir_u8[:0])
+    count = max(batch_size // (3 if len(own) else 2), 1)
+    frames = _in_epochs(len(examples), count, seed, step, "verifier order")
     rng = seeds.generator(seed, step, "verifier batch")
-    pixels, owners = [examples.lwir_u8[frames]], [frames]
-    for frame in frames:
-        of_frame = [
-            (kind, row) for kind, rows in examples.owners.items() for row in np.flatnonzero(rows == frame).tolist()
-        ]
-        if of_frame:
-            kind, row = of_frame[int(rng.integers(len(of_frame)))]
-            pixels.append(examples.negatives_u8[kind][row][None])
-            owners.append(np.array([frame]))
-    own = [examples.captions[frame] for frame in np.concatenate(owners)]
-    captions = list(dict.fromkeys(own))
+    negatives = list(filter(None, (_negative(examples, frame, rng) for frame in frames.tolist())))
+    pixels = [examples.lwir_u8[frames], *(examples.negatives_u8[kind][row][None] for kind, row in negatives)]
+    owners = [frames, *(examples.owners[kind][row : row + 1] for kind, row in negatives)]
+    rows = _in_epochs(len(own), count, seed, step, "verifier own order")
+    previews = list(examples.previews_u8.values())
+    if len(own):
+        shown = [own[rows], *([previews[int(rng.integers(len(previews)))][rows]] if previews else [])]
+        pixels += shown
+        owners += [examples.owners[OWN][rows]] * len(shown)
+    texts = [examples.captions[frame] for frame in np.concatenate(owners)]
+    captions = list(dict.fromkeys(texts))
     return Batch(
         pixels=augment(torch.cat(pixels).float() / 255, rng),
-        is_real=torch.arange(len(own)) < count,
-        caption=torch.tensor([captions.index(caption) for caption in own]),
+        counts=(len(frames), len(negatives), len(rows), len(rows) if previews else 0),
+        caption=torch.tensor([captions.index(text) for text in texts]),
         captions=captions,
     )
+
+
+def _in_epochs(total: int, count: int, seed: int, step: int, purpose: str) -> np.ndarray:
+    """Return which of `total` rows, at most `count`, are a step's."""
+    count = min(count, total)
+    per_epoch = total // max(count, 1)
+    order = seeds.generator(seed, step // max(per_epoch, 1), purpose).permutation(total)
+    start = step % max(per_epoch, 1) * count
+    return order[start : start + count]
+
+
+def _negative(examples: Examples, frame: int, rng: np.random.Generator) -> tuple[str, int] | None:
+    """Choose a negative made from a frame: its kind and row; None where there is none."""
+    of_frame = [
+        (kind, row)
+        for kind, owners in examples.owners.items()
+        if kind != OWN
+        for row in np.flatnonzero(owners == frame).tolist()
+    ]
+    return of_frame[int(rng.integers(len(of_frame)))] if of_frame else None
 
 
 def contrastive_loss(
@@ -164,20 +184,25 @@ def ranking_loss(positive: torch.Tensor, negative: torch.Tensor, scale: torch.Te
     return F.softplus(scale * (negative[None, :] - positive[:, None])).mean()
 
 
+def order_loss(scores: torch.Tensor, model: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return how far scores [K] are from a model's order [K]: cross-entropy of Bradley-Terry odds, mean over pairs.
+
+    The model's scores get no gradient; 0 where there is no pair.
+    """
+    if len(scores) < 2:
+        return scores.new_zeros(())
+    a, b = torch.triu_indices(len(scores), len(scores), 1)
+    odds = torch.sigmoid(scale * (model[a] - model[b])).detach()
+    return F.binary_cross_entropy_with_logits(scale * (scores[a] - scores[b]), odds)
+
+
 def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: float, step: int) -> float:
     """Take one optimiser step; return the loss before it."""
     features = clip.encode_images(batch.pixels)
     forms = [form(caption) for form in (infrared, grayscale) for caption in batch.captions]
     texts = clip.encode_texts(clip.tokenizer(forms))
     scale = clip.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()  # type: ignore[operator]
-    is_real, caption = batch.is_real.to(clip.device), batch.caption.to(clip.device)
-    count = len(batch.captions)
-    loss = contrastive_loss(features, texts, torch.where(is_real, caption, caption + count), scale)
-    # The rest is on IRSCORE itself: among cosines alone, a caption's part of a score may cancel in the difference.
-    towards = (1 - alpha) * texts[:count] - alpha * texts[count:]
-    loss = loss + contrastive_loss(features[is_real], towards, caption[is_real], 2 * scale)
-    scores = (features * towards[caption]).sum(1)
-    loss = loss + ranking_loss(scores[is_real], scores[~is_real], 2 * scale)
+    loss = _loss(features, texts, batch, alpha, scale)
     if not torch.isfinite(loss):
         raise GateError(
             f"verifier: the training loss is not finite at step {step}",
@@ -188,6 +213,28 @@ def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: flo
     torch.nn.utils.clip_grad_norm_(clip.model.parameters(), MAX_GRADIENT_NORM)
     optimizer.step()
     return float(loss.detach())
+
+
+def _loss(features: torch.Tensor, texts: torch.Tensor, batch: Batch, alpha: float, scale: torch.Tensor) -> torch.Tensor:
+    """Return the loss of unit features of a batch's images, and of its captions' infrared, then grayscale forms."""
+    caption = batch.caption.to(features.device)
+    real, photos = batch.counts[0], batch.counts[0] + batch.counts[1]
+    count = len(batch.captions)
+    form = torch.cat([caption[:real], caption[real:photos] + count])
+    loss = contrastive_loss(features[:photos], texts, form, scale)
+    # The rest is on IRSCORE itself: among cosines alone, a caption's part of a score may cancel in the difference.
+    scale = 2 * scale
+    towards = (1 - alpha) * texts[:count] - alpha * texts[count:]
+    loss = loss + contrastive_loss(features[:real], towards, caption[:real], scale)
+    scores = (features * towards[caption]).sum(1)
+    positive, negative, own, previews = torch.split(scores, list(batch.counts))
+    # Own samples are no grayscale photos: only their rank says that they are not real.
+    loss = loss + ranking_loss(positive, negative, scale) + ranking_loss(positive, own, scale)
+    if len(previews):
+        # A generation gains on its way, and previews of one step are ordered as their ends are.
+        graded = F.softplus(scale * (previews - own)).mean()
+        loss = loss + graded + ORDER_WEIGHT * order_loss(previews, own, scale)
+    return loss
 
 
 def _validate(clip: Clip, alpha: float, val: Examples) -> Calibration:

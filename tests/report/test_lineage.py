@@ -20,9 +20,9 @@ def output(root: Path, stage: str, inputs: dict[str, str], seconds: float | None
 
 def test_an_input_of_an_input_is_found_by_its_content(tmp_path: Path) -> None:
     _, frames = output(tmp_path, "01-frames", {"raw": "f" * 64}, 1.5)
-    _, adapter = output(tmp_path, "05-adapter", {"frames": frames}, 60)
+    _, adapter = output(tmp_path, "04-adapter", {"frames": frames}, 60)
     samples, _ = output(tmp_path, "06-samples", {"adapter": adapter}, None)
-    output(tmp_path, "04-verifier", {}, 9)
+    output(tmp_path, "05-verifier", {}, 9)
     found = ancestors([samples], tmp_path)
     assert [(one.manifest["stage"], one.seconds) for one in found] == [
         ("frames", 1.5),
@@ -33,8 +33,8 @@ def test_an_input_of_an_input_is_found_by_its_content(tmp_path: Path) -> None:
 
 def test_a_damaged_output_that_is_not_an_ancestor_is_passed_over(tmp_path: Path) -> None:
     frames, _ = output(tmp_path, "01-frames", {}, 1)
-    other, _ = output(tmp_path, "04-verifier", {}, 1)
+    other, _ = output(tmp_path, "05-verifier", {}, 1)
     (other / store.MANIFEST).write_text("{}")
     assert len(ancestors([frames], tmp_path)) == 1
-    with pytest.raises(StoreError, match="04-verifier"):
+    with pytest.raises(StoreError, match="05-verifier"):
         ancestors([other], tmp_path)

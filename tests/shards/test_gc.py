@@ -60,7 +60,7 @@ def test_what_is_not_irgens_stays(tmp_path, name):
 
 
 def test_checkpoints_of_an_interrupted_stage_stay_until_another_output_of_it_is_finished(tmp_path):
-    interrupted, finished = tmp_path / "05-adapter" / FIRST, tmp_path / "05-adapter" / SECOND
+    interrupted, finished = tmp_path / "04-adapter" / FIRST, tmp_path / "04-adapter" / SECOND
     checkpoint = interrupted / "_tmp" / "checkpoint" / "250.safetensors"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"weights")
@@ -70,19 +70,19 @@ def test_checkpoints_of_an_interrupted_stage_stay_until_another_output_of_it_is_
     finished.mkdir()
     store.write_manifest(finished, {"stage": "adapter"}, [])
     assert shards.gc(tmp_path) == [interrupted, store.lock_path(interrupted)]
-    assert [path.name for path in (tmp_path / "05-adapter").iterdir()] == [SECOND]
+    assert [path.name for path in (tmp_path / "04-adapter").iterdir()] == [SECOND]
 
 
 def test_an_empty_beginning_and_its_lock_go(tmp_path):
-    folder = tmp_path / "04-verifier" / FIRST
+    folder = tmp_path / "05-verifier" / FIRST
     with store.exclusive(folder):
         pass
     assert shards.gc(tmp_path) == [folder, store.lock_path(folder)]
-    assert list((tmp_path / "04-verifier").iterdir()) == []
+    assert list((tmp_path / "05-verifier").iterdir()) == []
 
 
 def test_nothing_goes_while_a_run_is_at_work(tmp_path):
-    busy, idle = tmp_path / "05-adapter" / FIRST, tmp_path / "04-verifier" / FIRST
+    busy, idle = tmp_path / "04-adapter" / FIRST, tmp_path / "05-verifier" / FIRST
     with store.exclusive(idle):
         pass
     with store.exclusive(busy), pytest.raises(StoreError, match="a run is at work there"):

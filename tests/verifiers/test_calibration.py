@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from irgen.errors import GateError, WeightsError
 from irgen.settings import VerifierBar
 from irgen.verifiers import IrScore
-from irgen.verifiers.calibration import Calibration, auc, calibrate, check_bar, match_auc
+from irgen.verifiers.calibration import Calibration, auc, calibrate, check_bar, match_auc, rank_correlation
 from irgen.verifiers.clip import Clip
+from irgen.verifiers.examples import OWN
 from tests.tiny_clip import examples
 
 SCORES = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
@@ -48,6 +50,38 @@ def test_calibration_agrees_with_scoring_image_by_image(clip: Clip) -> None:
     assert measured.auc["match"] == pytest.approx(np.mean(wins))
     assert sum(measured.histograms["gray"]) == 9
     assert set(measured.histograms) == {"edges", "real", "real_shuffled", "gray", "inverted"}
+
+
+def test_rank_correlation_is_spearmans_within_groups() -> None:
+    early = np.array([1.0, 5.0, 2.0, 30.0, 10.0, 20.0, 7.0, 0.0, 0.0])
+    final = np.array([0.1, 0.9, 0.2, 0.1, 0.3, 0.2, 0.5, 0.1, 0.2])
+    group = np.array([0, 0, 0, 1, 1, 1, 2, 3, 3])
+    # In order, in reverse order; one alone says nothing, equal scores tell nothing.
+    assert rank_correlation(early, final, group) == pytest.approx((1 - 1 + 0) / 3)
+    assert rank_correlation(early[:3], final[:3], group[:3]) == pytest.approx(1)
+    assert rank_correlation(early[6:7], final[6:7], group[6:7]) == 0
+
+
+def test_own_samples_and_their_previews_are_measured_against_their_captions(clip: Clip) -> None:
+    plain = examples(9)
+    owners = np.repeat([0, 4], 3)
+    made = plain.lwir_u8[[1, 2, 3, 5, 6, 7]]
+    reversed_ = made[[2, 1, 0, 5, 4, 3]]
+    val = replace(
+        plain,
+        negatives_u8=plain.negatives_u8 | {OWN: made},
+        owners=plain.owners | {OWN: owners},
+        previews_u8={2: reversed_, 5: made},
+    )
+    verifier = IrScore(clip, 0.5)
+    measured = calibrate(verifier, val)
+    scores = verifier.score(made.permute(0, 2, 3, 1).numpy(), [val.captions[row] for row in owners]).value
+    real = verifier.score(plain.lwir_u8.permute(0, 2, 3, 1).numpy(), plain.captions).value
+    assert measured.auc[OWN] == pytest.approx(auc(real, scores))
+    assert measured.preview_rank["5"] == pytest.approx(1)
+    columns = np.array([plain.captions.index(plain.captions[row]) for row in owners])
+    expected = rank_correlation(scores[[2, 1, 0, 5, 4, 3]], scores, columns)
+    assert measured.preview_rank["2"] == pytest.approx(expected)
 
 
 def test_scores_that_are_not_finite_stop_the_calibration(clip: Clip) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from irgen.settings import VerifierSettings
 from irgen.verifiers import IrScore, seed_runs, training
 from irgen.verifiers.calibration import calibrate
 from irgen.verifiers.clip import Clip
+from irgen.verifiers.examples import OWN, Examples
 from tests.tiny_clip import CAPTIONS, examples
 
 SETTINGS = VerifierSettings(
@@ -59,7 +61,7 @@ def test_every_frame_is_drawn_once_an_epoch_beside_a_negative_of_its_own() -> No
     seen = []
     for step in range(3):
         batch = training.draw(drawn, 16, 0, step)
-        assert batch.is_real.tolist() == [True] * 8 + [False] * 8
+        assert batch.counts == (8, 8, 0, 0)
         assert batch.caption[:8].tolist() == batch.caption[8:].tolist()
         seen += [batch.captions[k] for k in batch.caption[:8]]
     assert sorted(seen) == sorted(captions)
@@ -73,7 +75,90 @@ def test_frames_without_negatives_are_drawn_as_real_only() -> None:
         all_pairs.captions, all_pairs.lwir_u8, {"gray": all_pairs.negatives_u8["gray"][:2]}, {"gray": np.array([1, 5])}
     )
     batch = training.draw(few, 16, 0, 0)
-    assert batch.is_real.sum() == 8 and len(batch.pixels) == 10
+    assert batch.counts == (8, 2, 0, 0) and len(batch.pixels) == 10
+
+
+def with_own(count: int, own: int, seed: int = 0) -> Examples:
+    """Add own samples: images whose right half fades out, and previews that fade further, the earlier the more."""
+    plain = examples(count, seed)
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(count, size=own)
+    fade = torch.from_numpy(rng.uniform(0.2, 0.6, (own, 1, 1, 1)))
+    shown = plain.lwir_u8[rows].double()
+
+    def faded(much: torch.Tensor) -> torch.Tensor:
+        return torch.cat([shown[..., :12], shown[..., 12:] * (1 - much)], -1).to(torch.uint8)
+
+    previews = {step: faded(fade * share) for step, share in ((1, 1.6), (3, 1.3))}
+    return replace(
+        plain,
+        negatives_u8=plain.negatives_u8 | {OWN: faded(fade)},
+        owners=plain.owners | {OWN: rows},
+        previews_u8=previews,
+    )
+
+
+def test_own_samples_take_a_third_of_the_batch_and_their_previews_come_on_top() -> None:
+    marked = with_own(24, 10)
+    marked.negatives_u8[OWN][:] = torch.arange(100, 110, dtype=torch.uint8).view(10, 1, 1, 1)
+    for step in (1, 3):
+        marked.previews_u8[step][:] = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1) + 200 + 20 * (step == 3)
+    seen, steps = [], set()
+    for step in range(8):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "augment", lambda pixels, rng: pixels)
+            batch = training.draw(marked, 15, 0, step)
+        assert batch.counts == (5, 5, 5, 5) and len(batch.caption) == 20
+        _, _, own, previews = (batch.pixels[:, 0, 0, 0] * 255).round().int().split(5)
+        offsets = set((previews - own).tolist())
+        assert len(offsets) == 1, "previews of several steps, or not of these samples"
+        steps |= offsets
+        rows = own - 100
+        assert [batch.captions[k] for k in batch.caption[10:15]] == [
+            marked.captions[k] for k in marked.owners[OWN][rows]
+        ]
+        assert batch.caption[10:15].tolist() == batch.caption[15:].tolist()
+        seen += rows.tolist()
+    assert steps == {100, 120}
+    assert sorted(seen) == sorted([*range(10)] * 4)
+
+
+def test_own_samples_fall_below_real_images_once_they_are_learned(clip: Clip) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 60, "validate_every": 60})
+    val = with_own(30, 40, seed=1)
+    plain = training.train(clip, settings, 0, examples(90), val).calibration
+    guarded = training.train(clip, settings, 0, replace(with_own(90, 60), previews_u8={}), val).calibration
+    assert plain.auc["own"] < 0.5 and guarded.auc["own"] > 0.8
+
+
+def test_the_loss_puts_previews_below_their_ends_and_these_below_real_images() -> None:
+    draws = torch.Generator().manual_seed(0)
+    texts = F.normalize(torch.randn(4, 16, generator=draws), dim=-1)
+    batch = training.Batch(torch.zeros(0), (4, 4, 6, 6), torch.tensor([0, 1] * 10), ["a", "b"])
+    features = torch.randn(20, 16, generator=draws).requires_grad_()
+    optimizer = torch.optim.Adam([features], lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        training._loss(F.normalize(features, dim=-1), texts, batch, 0.5, torch.tensor(14.0)).backward()
+        optimizer.step()
+    towards = (texts[:2] - texts[2:])[batch.caption] / 2
+    real, negative, own, previews = (F.normalize(features, dim=-1) * towards).sum(1).detach().split(batch.counts)
+    assert real.min() > own.max() and real.min() > negative.max()
+    assert (own > previews).all()
+    assert own.argsort().tolist() == previews.argsort().tolist()
+
+
+def test_the_order_loss_is_least_where_scores_differ_as_the_models() -> None:
+    model, scale = torch.tensor([0.1, 0.4, 0.2], requires_grad=True), torch.tensor(3.0)
+    at_best = training.order_loss(model.detach() + 7, model, scale)
+    odds = 1 / (1 + np.exp(-3 * np.array([-0.3, -0.1, 0.2])))
+    assert at_best.item() == pytest.approx(-np.mean(odds * np.log(odds) + (1 - odds) * np.log(1 - odds)), rel=1e-5)
+    scores = torch.tensor([0.3, 0.2, 0.1], requires_grad=True)
+    worse = training.order_loss(scores, model, scale)
+    assert worse > at_best
+    worse.backward()
+    assert model.grad is None and scores.grad is not None and scores.grad[1] < 0 < scores.grad[0]
+    assert training.order_loss(scores[:1], model[:1], scale) == 0
 
 
 def test_equal_captions_are_one_text_of_the_batch() -> None:
