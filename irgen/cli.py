@@ -163,6 +163,23 @@ def verify(path: Annotated[Path, typer.Argument(help="A dataset or a stage's out
     raise typer.Exit(1 if found else 0)
 
 
+@app.command(epilog="Example: irgen regenerate data/miniature 000000012")
+def regenerate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset, or its samples or shards.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Of an image: the name of its members.")],
+    as_json: Json = False,
+) -> None:
+    """Make one kept image again from its score sheet alone; exit code 1 where a byte differs."""
+    from irgen import regenerate as remaking
+
+    made = remaking.regenerate(dataset, key)
+    if as_json:
+        console.write_json({"key": made.key, "same": made.same, "recorded": made.recorded, "made": made.made})
+    else:
+        print(made.message)
+    raise typer.Exit(0 if made.same else 1)
+
+
 @app.command(epilog="Example: irgen gc data/miniature --dry-run")
 def gc(
     path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")],
@@ -191,6 +208,40 @@ def doctor(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = Fa
     else:
         console.write_table([row for check in found for row in check.rows()])
     raise typer.Exit(1 if any(check.verdict == "missing" for check in found) else 0)
+
+
+@app.command("feature-net", epilog="Example: irgen feature-net data/kaist/01-frames/7c1e52a90b34 data/nets/kaist")
+def feature_net(
+    frames: Annotated[Path, typer.Argument(help="Output of the frames stage; its train frames are learnt from.")],
+    out: Annotated[Path, typer.Argument(help="Folder for proxy.safetensors.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Teach a feature net on real training frames, for report.feature_net = proxy:OUT; about a minute."""
+    from irgen.metrics import proxy
+
+    figures = proxy.train(frames, out, seed=seed)
+    if as_json:
+        console.write_json(figures)
+    else:
+        console.write_table([(name, _short(value)) for name, value in _flat(figures).items()])
+
+
+@app.command(epilog="Example: irgen policy --rewards rewards.npz --budget 336 --steps 28")
+def policy(
+    rewards: Annotated[Path, typer.Option(metavar="FILE.npz", help="Holds reward[prompt, seed, step].")],
+    budget: Annotated[int, typer.Option(help="NFE of an image.")] = 336,
+    steps: Annotated[int, typer.Option(help="Of a whole denoising.")] = 28,
+    as_json: Json = False,
+) -> None:
+    """Choose a halving schedule on measured previews, and say what it is worth on prompts it was not chosen on."""
+    from irgen import rewards as measured
+
+    found = measured.policy(rewards, budget, steps)
+    if as_json:
+        console.write_json(found)
+    else:
+        console.write_table(measured.table(found, budget, steps))
 
 
 @app.command("settings", epilog="Example: irgen settings | grep samples")

@@ -5,6 +5,8 @@ description is what the Prefect form and `--help` show.
 """
 
 import difflib
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args, get_origin
 
@@ -15,6 +17,7 @@ from irgen.errors import SettingsError
 
 NegativeKind = Literal["gray", "inverted", "agc", "rgb"]
 Precision = Literal["auto", "bf16", "fp32"]
+Quantize = Literal["none", "int8", "nf4"]
 MINIATURE = "miniature"
 """As a base or a verifier's model: the small one that comes with irgen."""
 
@@ -111,6 +114,7 @@ class VerifierBar(Settings):
     inverted: float = Field(0.0, ge=0, le=1, description="AUC against inverted grayscale.")
     agc: float = Field(0.0, ge=0, le=1, description="AUC against infrared with a wrong gain control.")
     rgb: float = Field(0.0, ge=0, le=1, description="AUC against the visible frame.")
+    own: float = Field(0.0, ge=0, le=1, description="AUC against the adapted base's own samples.")
     match: float = Field(0.65, ge=0, le=1, description="AUC of the true caption against a shuffled one.")
 
 
@@ -126,14 +130,32 @@ class VerifierSettings(Settings):
         0.5, gt=0, lt=1, description="IRSCORE = (1 - alpha) cos(T(infrared), I) - alpha cos(T(grayscale), I)."
     )
     steps: int = Field(400, ge=1, description="Optimiser steps of each training.")
-    batch_size: int = Field(64, ge=2, description="Images a step, real and negative.")
+    batch_size: int = Field(64, ge=2, description="Images a step: real and negative, and own samples, in equal parts.")
     learning_rate: float = Field(1e-5, gt=0, description="Peak of the cosine schedule.")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's.")
     warmup_steps: int = Field(40, ge=0, description="Linear warm-up.")
     validate_every: int = Field(50, ge=1, description="Steps between validations; the best checkpoint is kept.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="One training a seed; the best by validation stays.")
+    own_samples: int = Field(
+        0, ge=0, description="Images that the adapted base makes of train captions, learned as negatives; 0: none."
+    )
+    own_steps: int = Field(28, ge=1, description="Denoising steps of own samples: as in samples.steps.")
+    own_guidance: float = Field(3.5, ge=0, description="Guidance of own samples: as in samples.guidance.")
+    previews: bool = Field(
+        False, description="Learn to rank own samples by their previews, too, for a search that judges them early."
+    )
     precision: Precision = Field("auto", description="auto: bf16 where the device multiplies in it, else fp32.")
     bar: VerifierBar = Field(VerifierBar(), description="Calibration under this fails the stage.")
+
+    @model_validator(mode="after")
+    def _own_samples_are_made(self) -> Self:
+        if self.previews and not self.own_samples:
+            raise ValueError("previews are of own samples: set own_samples, or previews to false")
+        if self.previews and self.own_steps < 2:
+            raise ValueError(f"previews lie between the first step and the last, but own_steps = {self.own_steps}")
+        if self.bar.own and not self.own_samples:
+            raise ValueError("bar.own asks for an AUC against own samples: set own_samples, or bar.own to 0")
+        return self
 
 
 class BaseSettings(Settings):
@@ -145,8 +167,25 @@ class BaseSettings(Settings):
     revision: str = Field("", description="Commit of the hub repository; pin it for a dataset that must last.")
     height_px: int = Field(512, ge=16, description="Height of the images.")
     width_px: int = Field(640, ge=16, description="Width of the images.")
-    max_sequence_length: int = Field(512, ge=8, le=512, description="T5 tokens.")
+    max_sequence_length: int = Field(
+        512,
+        ge=8,
+        le=512,
+        description="T5 tokens: 256 for FLUX.1-schnell, 300 for PixArt-Sigma; SDXL and DiT have none.",
+    )
     precision: Precision = Field("auto", description="auto: bf16 where the device multiplies in it, else fp32.")
+    denoiser: str = Field(
+        "",
+        description="Folder (config.json, weights) of a transformer or U-Net in place of the base's, e.g. SDXL-DPO's.",
+    )
+    lora: str = Field(
+        "", description="Folder with a pytorch_lora_weights.safetensors of the base's own (DPO's), before any adapter."
+    )
+    quantize: Quantize = Field(
+        "none", description="Weights of the transformer or U-Net while sampling: int8 by torchao, nf4 by bitsandbytes."
+    )
+    compile: bool = Field(False, description="torch.compile the repeated blocks: worth it for long runs on a GPU.")
+    decode_batch: int = Field(1, ge=1, description="Images decoded at once, in one fixed shape.")
 
     @model_validator(mode="after")
     def _size_fits_patches(self) -> Self:
@@ -196,7 +235,215 @@ class ZeroOrderSearch(Settings):
     cosine: float = Field(0.7, ge=0, lt=1, description="Between pivot and neighbour; larger is a smaller step.")
 
 
-Search = Annotated[RandomSearch | ZeroOrderSearch, Field(discriminator="algorithm")]
+class PathsSearch(Settings):
+    """Search over paths: noise what is nearly an image afresh, go down again, keep the best previews.
+
+    Noise levels, 1 noise to 0 image, stand for shares of the steps: sigma is step round(steps x (1 - sigma)). The
+    defaults spend 328 NFE at 28 steps.
+    """
+
+    algorithm: Literal["paths"] = "paths"
+    paths: int = Field(2, ge=1, description="N: paths that are kept.")
+    renoisings: int = Field(3, ge=1, description="M: fresh noises on each path, each round.")
+    length: int = Field(2, ge=1, description="Rounds, at most: a path that arrives at the image ends.")
+    sigma: float = Field(0.11, gt=0, lt=1, description="Noise level down to which the first noises go.")
+    forward: float = Field(0.78, gt=0, lt=1, description="Noise level added each round.")
+    backward: float = Field(0.81, gt=0, lt=1, description="Noise level taken away again each round.")
+
+    @model_validator(mode="after")
+    def _rounds_lead_down(self) -> Self:
+        if self.sigma + self.forward >= 1:
+            raise ValueError(f"sigma + forward = {self.sigma + self.forward:g} must be under 1, which is pure noise")
+        if self.backward <= self.forward:
+            raise ValueError(f"backward = {self.backward} must be above forward = {self.forward}, or no path ends")
+        return self
+
+
+class FirstOrderSearch(Settings):
+    """Gradient ascent on the noise. NFE <= steps x (warm_start + iterations) + 4 x gradient_steps x iterations."""
+
+    algorithm: Literal["first_order"] = "first_order"
+    warm_start: int = Field(4, ge=1, description="Random noises at first; the best is the first pivot.")
+    iterations: int = Field(7, ge=1, description="Steps uphill, each from the best noise so far.")
+    gradient_steps: int = Field(
+        1,
+        ge=1,
+        description="Last denoising steps the gradient goes through; each costs a forward and 3 for the way back.",
+    )
+    rate: float = Field(
+        0.3, gt=0, description="Length of a step as a share of the noise's; halved where it did not lead uphill."
+    )
+
+
+class HalvingSearch(Settings):
+    """Many candidates at first; those with the worst previews are cut. NFE = sum of candidates x steps they go on."""
+
+    algorithm: Literal["halving"] = "halving"
+    schedule: tuple[tuple[int, int], ...] = Field(
+        ((20, 10), (12, 18), (4, 28)),
+        min_length=1,
+        description="[candidates, until_step], ...: fewer candidates and later steps each time, the last at the end.",
+    )
+
+    @model_validator(mode="after")
+    def _narrows(self) -> Self:
+        counts, steps = zip(*self.schedule, strict=True)
+        if counts[-1] < 1 or any(after >= before for before, after in pairwise(counts)):
+            raise ValueError(f"candidates must fall from stage to stage, to 1 or more, not {list(counts)}")
+        if steps[0] < 1 or any(after <= before for before, after in pairwise(steps)):
+            raise ValueError(f"until_step must rise from stage to stage, from 1 or more, not {list(steps)}")
+        return self
+
+
+class CalibratedSearch(Settings):
+    """Halving by a schedule that is chosen on previews of this generator under this verifier, or else best of N."""
+
+    algorithm: Literal["calibrated"] = "calibrated"
+    nfe: int = Field(336, ge=1, description="Budget of an image.")
+    prompts: int = Field(20, ge=2, description="Prompts whose previews the choice is made on.")
+    noises: int = Field(32, ge=2, description="Noises of each of them; calibration costs prompts x noises x steps NFE.")
+
+
+Search = Annotated[
+    RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | CalibratedSearch,
+    Field(discriminator="algorithm"),
+]
+
+
+class IrscoreChoice(Settings):
+    """IRSCORE of the verifier stage's own model."""
+
+    name: Literal["irscore"] = "irscore"
+
+
+class ClipscoreChoice(Settings):
+    """CLIPScore: how well an image fits its caption."""
+
+    name: Literal["clipscore"] = "clipscore"
+    model: str = Field(
+        "ViT-B-32", description="open_clip architecture, `hf-hub:` id, `local-dir:` folder, `miniature`."
+    )
+    pretrained: str = Field("openai", description="open_clip's tag; empty where `model` brings its own weights.")
+
+
+class AestheticChoice(Settings):
+    """LAION's aesthetic predictor on CLIP features."""
+
+    name: Literal["aesthetic"] = "aesthetic"
+    head: str = Field(description="The predictor's layers, as .safetensors.")
+    model: str = Field("ViT-L-14", description="The open_clip model that the head was trained on.")
+    pretrained: str = Field("openai", description="open_clip's tag; empty where `model` brings its own weights.")
+
+
+class ImageRewardChoice(Settings):
+    """ImageReward: learnt from human preferences, on BLIP."""
+
+    name: Literal["imagereward"] = "imagereward"
+    weights: str = Field(description="ImageReward.pt's tensors under their own names, as .safetensors.")
+    tokenizer: str = Field("bert-base-uncased", description="Hub id or folder.")
+
+
+class PickScoreChoice(Settings):
+    """PickScore: learnt from human preferences, on CLIP ViT-H."""
+
+    name: Literal["pickscore"] = "pickscore"
+    model: str = Field("yuvalkirstain/PickScore_v1", description="Hub id or folder of the model.")
+    processor: str = Field(
+        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", description="Hub id or folder of tokenizer and image processor."
+    )
+
+
+class ZeroShotChoice(Settings):
+    """CLIP's zero-shot logit of the class that the caption names."""
+
+    name: Literal["zero_shot"] = "zero_shot"
+    classes: tuple[str, ...] = Field(min_length=2, description="Captions name one of them.")
+    template: str = Field("a photo of a {}", pattern=r"\{\}", description="What CLIP reads; {} is the class.")
+    model: str = Field(
+        "ViT-B-32", description="open_clip architecture, `hf-hub:` id, `local-dir:` folder, `miniature`."
+    )
+    pretrained: str = Field("openai", description="open_clip's tag; empty where `model` brings its own weights.")
+
+
+class DinoClassChoice(Settings):
+    """A classifier's logit of the class that the caption names; DINOv2's ImageNet head by default."""
+
+    name: Literal["dino_class"] = "dino_class"
+    model: str = Field("facebook/dinov2-small-imagenet1k-1-layer", description="Hub id or folder of the classifier.")
+
+
+class GraderChoice(Settings):
+    """A vision-language model behind an OpenAI-compatible endpoint, asked for a grade."""
+
+    name: Literal["grader"] = "grader"
+    url: str = Field(pattern=r"^https?://", description="The endpoint up to and with its version, e.g. http://host/v1.")
+    model: str = Field(description="The model's name there.")
+    question: str = Field(
+        "How well does this long-wave infrared (thermal) photo show: {caption}? Judge realism and content.",
+        pattern=r"\{caption\}",
+        description="What it is asked about each image; {caption} is the bare caption.",
+    )
+    api_key_env: str = Field("", description="Environment variable that holds the key; empty for none.")
+    concurrency: int = Field(8, ge=1, description="Calls under way at once.")
+    retries: int = Field(4, ge=0, description="Repeats of a call that found the server busy, failing or silent.")
+    timeout_s: float = Field(60, gt=0, description="Until an answer must have come.")
+
+
+class RealismChoice(Settings):
+    """Statistics of real LWIR frames, fitted by the verifier stage: no network, no CLIP."""
+
+    name: Literal["realism"] = "realism"
+
+
+class AgreementChoice(Settings):
+    """How well a detector's count and places fit the caption."""
+
+    name: Literal["agreement"] = "agreement"
+    detector: str = Field(description="Hub id or folder of a transformers object detector with irgen's class names.")
+    confidence: float = Field(0.5, gt=0, lt=1, description="Detections under it are not counted.")
+
+
+SingleChoice = Annotated[
+    IrscoreChoice
+    | ClipscoreChoice
+    | AestheticChoice
+    | ImageRewardChoice
+    | PickScoreChoice
+    | ZeroShotChoice
+    | DinoClassChoice
+    | GraderChoice
+    | RealismChoice
+    | AgreementChoice,
+    Field(discriminator="name"),
+]
+
+
+class Member(Settings):
+    """One voice of an ensemble."""
+
+    verifier: SingleChoice = Field(description="Who judges.")
+    weight: float = Field(1.0, gt=0, description="How much it counts.")
+
+
+class EnsembleChoice(Settings):
+    """Weighted mean rank of several verifiers, ranked among unguided images that are made and scored once."""
+
+    name: Literal["ensemble"] = "ensemble"
+    members: tuple[Member, ...] = Field(min_length=2, description="Verifiers and their weights.")
+    prompts: int = Field(
+        24, ge=2, description="Prompts of the images to rank among; each costs candidates x steps NFE."
+    )
+    candidates: int = Field(4, ge=2, description="Unguided images of each of them.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [member.verifier.name for member in self.members]
+        if len(set(names)) != len(names):
+            raise ValueError(f"members has a verifier twice: {names}")
+        return self
+
+
+VerifierChoice = Annotated[SingleChoice | EnsembleChoice, Field(discriminator="name")]
 
 
 class SamplesSettings(Settings):
@@ -206,11 +453,27 @@ class SamplesSettings(Settings):
     steps: int = Field(28, ge=1, description="Denoising steps.")
     guidance: float = Field(3.5, ge=0, description="Embedded guidance of a guidance-distilled base.")
     search: Search = Field(RandomSearch(), description="The algorithm and its budget.")
+    guide: VerifierChoice = Field(IrscoreChoice(), description="The verifier, or several, that the search obeys.")
     batch_size: int = Field(4, ge=1, description="Images in one forward: the one fixed, padded shape.")
     prompts_at_once: int = Field(4, ge=1, description="Prompts searched side by side.")
     images_per_shard: int = Field(256, ge=1, description="A shard is the unit of work that a crash can lose.")
     image_format: Literal["png", "jpg"] = Field("png", description="jpg is written at quality 95, 4:4:4.")
     seed: int = Field(0, ge=0, description="Another seed, other images.")
+
+    @model_validator(mode="after")
+    def _search_fits_steps(self) -> Self:
+        search, steps = self.search, self.steps
+        if isinstance(search, HalvingSearch) and search.schedule[-1][1] != steps:
+            raise ValueError(f"search.schedule ends at step {search.schedule[-1][1]}, but steps = {steps}")
+        if isinstance(search, CalibratedSearch) and search.nfe < steps:
+            raise ValueError(f"search.nfe = {search.nfe} is less than one image needs: at least {steps} (steps)")
+        if isinstance(search, FirstOrderSearch) and search.gradient_steps > steps:
+            raise ValueError(f"search.gradient_steps = {search.gradient_steps} are more than steps = {steps}")
+        if isinstance(search, FirstOrderSearch) and self.guide.name != "irscore":
+            raise ValueError(f"first_order needs a guide with a gradient: irscore, not {self.guide.name}")
+        if isinstance(search, PathsSearch) and steps < 2:
+            raise ValueError("paths needs at least 2 steps")
+        return self
 
 
 class ShardsSettings(Settings):
@@ -223,8 +486,10 @@ class ShardsSettings(Settings):
 class ReportSettings(Settings):
     """The validation report."""
 
-    feature_net: Literal["auto", "inception", "scenenet"] = Field(
-        "auto", description="auto: clean-fid's Inception where its weights are there, else scenenet, which is shipped."
+    feature_net: str = Field(
+        "auto",
+        description="auto: clean-fid's Inception where its weights are there, else scenenet, which is shipped. Or "
+        "inception, dinov2[:MODEL], clip[:MODEL], scenenet, random-conv, proxy:FOLDER.",
     )
     images: int = Field(2252, ge=2, description="N on both sides of every distance, at most; the report prints it.")
     bootstrap: int = Field(100, ge=0, description="Resamplings for intervals; 0 leaves them out.")
@@ -297,7 +562,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
     """List a model's fields, those of nested models after it: dotted name, type, default, description."""
     rows: list[tuple[str, str, str, str]] = []
     for name, field in model.model_fields.items():
-        nested = [part for part in (field.annotation, *get_args(field.annotation)) if _is_model(part)]
+        nested = list(_models(field.annotation))
         if not nested:
             default = "required" if field.is_required() else repr(field.default)
             kind = getattr(field.annotation, "__name__", "") if not get_args(field.annotation) else ""
@@ -305,6 +570,14 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
         for part in nested:
             rows.extend(fields(part, f"{prefix}{name}."))
     return rows
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the settings models in an annotation, however deep in unions and tuples."""
+    if _is_model(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:

@@ -10,7 +10,7 @@ import pytest
 
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "peft", "cleanfid"}
 
-LOADERS = {"irgen.metrics.nets", "irgen.metrics.features"}
+LOADERS = {"irgen.metrics.nets", "irgen.metrics.features", "irgen.metrics.proxy"}
 """Where the feature nets' weights are found and read; all else in metrics is arrays in, numbers out."""
 
 

@@ -169,7 +169,7 @@ def test_settings_lists_every_field_with_type_default_and_meaning() -> None:
     assert rows["samples.search.candidates"]["type"] == "int"
     assert rows["samples.image_format"]["type"] == "png | jpg"
     assert rows["frames.source"]["default"] == "required"
-    assert all(row["description"] or row["field"].endswith("algorithm") for row in rows.values())
+    assert all(row["description"] or row["field"].endswith((".algorithm", ".name")) for row in rows.values())
     assert "verifier.bar.match: float = 0.65" in irgen("settings").stdout
 
 
@@ -202,7 +202,7 @@ def test_a_dataset_is_built_shown_reused_and_planned(user: User) -> None:
     lines = out.splitlines()
     assert lines[0].split() == ["stage", "seconds", "key", "figure"]
     assert [line.split()[0] for line in lines[1:9]] == list(NAMES)
-    assert "auc.gray 0.99, auc.match 0.8" in lines[4]
+    assert "auc.gray 0.99, auc.match 0.8" in lines[1 + NAMES.index("verifier")]
     assert lines[9].startswith(f"report: {user.dataset}/09-report/")
     assert (user.dataset / "summary.json").exists()
     assert "prefect" not in err.lower()

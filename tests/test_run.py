@@ -127,7 +127,7 @@ def test_a_change_of_the_search_redoes_stages_06_and_later_only(undisturbed):
 
 def test_killed_at_any_moment_and_run_again_the_manifests_are_the_same_bytes(undisturbed, tmp_path):
     user = User(tmp_path / "killed")
-    for wanted in ("05-adapter/*/_tmp/*", "06-samples/*/commit/*.json", "06-samples/*/commit/*1.json"):
+    for wanted in ("04-adapter/*/_tmp/*", "06-samples/*/commit/*.json", "06-samples/*/commit/*1.json"):
         process = user.start("run", "tiny.yaml")
         deadline = time.monotonic() + 240
         while not list((user.folder / "data" / "tiny").glob(wanted)) and process.poll() is None:

@@ -27,6 +27,11 @@ def test_the_paper_s_setting_is_nfe_336(repository):
     assert samples.search.candidates * samples.steps == 336
 
 
+def searched(algorithm, guide=None, **fields):
+    samples = {"search": {"algorithm": algorithm, **fields}}
+    return {"samples": samples | ({"guide": guide} if guide else {})}
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -34,12 +39,23 @@ def test_the_paper_s_setting_is_nfe_336(repository):
         ({"samples": {"stepz": 3}}, ["unknown field `samples.stepz`", "did you mean `steps`"]),
         ({"samples": {"steps": 0}}, ["`samples.steps` = 0", "greater than or equal to 1"]),
         ({"samples": {"search": {"algorithm": "magic"}}}, ["samples.search", "magic", "'random', 'zero_order'"]),
+        (searched("halving", schedule=[[9, 10], [9, 28]]), ["candidates must fall", "[9, 9]"]),
+        (searched("halving", schedule=[[9, 10], [4, 10]]), ["until_step must rise", "[10, 10]"]),
+        (searched("halving", schedule=[[9, 10], [4, 20]]), ["ends at step 20, but steps = 28"]),
+        (searched("calibrated", nfe=27), ["search.nfe = 27", "at least 28"]),
+        (searched("paths", sigma=0.5, forward=0.5), ["sigma + forward = 1", "pure noise"]),
+        (searched("paths", forward=0.5, backward=0.5), ["backward = 0.5 must be above forward = 0.5"]),
+        (searched("first_order", gradient_steps=29), ["gradient_steps = 29", "steps = 28"]),
+        (searched("first_order", guide={"name": "realism"}), ["a guide with a gradient: irscore, not realism"]),
         ({"frames": {"source": "kaist"}}, ["frames", "source kaist needs `root`"]),
         ({"frames": {"source": "miniature", "root": "x"}}, ["draws its own frames"]),
         ({"frames": {"source": "folder", "root": "x", "scenes": {"train": 9}}}, ["`scenes` is for the miniature"]),
         ({"frames": {}}, ["field `frames.source` is missing"]),
         ({"negatives": {"kinds": ["inverted"]}}, ["verifier.bar.gray", "leaves gray out"]),
         ({"negatives": {"kinds": ["gray", "gray"]}}, ["a kind twice"]),
+        ({"verifier": {"previews": True}}, ["previews are of own samples", "set own_samples"]),
+        ({"verifier": {"previews": True, "own_samples": 9, "own_steps": 1}}, ["own_steps = 1"]),
+        ({"verifier": {"bar": {"own": 0.6}}}, ["bar.own", "set own_samples"]),
         ({"base": {"height_px": 81}}, ["height_px = 81", "multiple of 8"]),
         ({"captions": {"captioner": "vlm"}}, ["vlm needs vlm_model"]),
         ({"dataset": "../up"}, ["`dataset` = '../up'"]),

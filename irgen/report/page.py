@@ -178,7 +178,7 @@ def _rows(figures: Mapping[str, Any]) -> list[_Row]:
 
 
 def _by_candidate(candidates: pd.DataFrame) -> dict[str, F64]:
-    alive = candidates[candidates["dead"] == ""]
+    alive = candidates[candidates["score"].notna()]
     chosen = {
         "All": alive["score"],
         "Kept": alive.loc[alive["kept"], "score"],

@@ -1,36 +1,71 @@
 """Search over noises: small pure functions of a generator, a verifier, prompts and a budget."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
-from irgen.search.candidates import Candidate, Found
-from irgen.search.interface import C, Conditions, Denoised, Generator, Prompt, Scores, Verifier
+from irgen.search.candidates import Candidate, Found, Unguided
+from irgen.search.first_order import first_order, first_order_nfe
+from irgen.search.halving import halving, halving_nfe
+from irgen.search.interface import (
+    C,
+    Conditions,
+    Denoised,
+    Differentiable,
+    DifferentiableVerifier,
+    Generator,
+    Prompt,
+    Scores,
+    Verifier,
+)
 from irgen.search.noises import Recipe
+from irgen.search.paths import paths, paths_nfe
+from irgen.search.previews import preview_rewards
 from irgen.search.random import random
+from irgen.search.remaking import remake
 from irgen.search.zero_order import zero_order
-from irgen.settings import RandomSearch, Search
+from irgen.settings import (
+    CalibratedSearch,
+    FirstOrderSearch,
+    HalvingSearch,
+    PathsSearch,
+    RandomSearch,
+    Search,
+    ZeroOrderSearch,
+)
 
 __all__ = [
     "Candidate",
     "Conditions",
     "Denoised",
+    "Differentiable",
+    "DifferentiableVerifier",
     "Found",
     "Generator",
     "Prompt",
     "Recipe",
     "Scores",
+    "Unguided",
     "Verifier",
+    "first_order",
+    "halving",
     "nfe_per_image",
+    "paths",
+    "preview_rewards",
     "random",
+    "remake",
     "search",
     "zero_order",
 ]
+
+Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch
+"""Searches whose schedule is known."""
 
 
 def search(
     generator: Generator[C],
     verifier: Verifier,
     prompts: Sequence[Prompt],
-    settings: Search,
+    settings: Settled,
     *,
     seed: int,
     attempt: int,
@@ -42,20 +77,53 @@ def search(
         generator: text and noise to image.
         verifier: image and caption to score.
         prompts: one image each; what is found for one does not depend on the others.
-        settings: algorithm and budget.
+        settings: algorithm and budget; a calibrated one comes as its schedule.
         seed: of the dataset; noises are keyed by it, the prompt's index, their purpose and the attempt.
         attempt: 0, or how many times all candidates were dead before.
         batch: images in memory at once.
 
     Returns:
         What was found, in the order of the prompts.
+
+    Raises:
+        SettingsError: first_order on a generator or verifier without gradients.
     """
-    run = random if isinstance(settings, RandomSearch) else zero_order
-    return run(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)  # type: ignore[arg-type]
+    match settings:
+        case RandomSearch():
+            return random(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+        case ZeroOrderSearch():
+            return zero_order(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+        case PathsSearch():
+            return paths(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+        case FirstOrderSearch():
+            return first_order(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+        case HalvingSearch():
+            return halving(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+        case _:
+            assert_never(settings)
 
 
-def nfe_per_image(settings: Search, steps: int) -> int:
-    """Return the forwards that a search spends on one image."""
-    if isinstance(settings, RandomSearch):
-        return settings.candidates * steps
-    return (settings.warm_start + settings.neighbours * settings.iterations) * steps
+def nfe_per_image(settings: Search, steps: int, nfe_per_forward: int = 1) -> int:
+    """Return what a search may spend on one image: exactly that where nothing dies, but for first_order, at most.
+
+    Args:
+        settings: algorithm and budget.
+        steps: of a whole denoising.
+        nfe_per_forward: of the generator.
+    """
+    match settings:
+        case RandomSearch():
+            forwards = settings.candidates * steps
+        case ZeroOrderSearch():
+            forwards = (settings.warm_start + settings.neighbours * settings.iterations) * steps
+        case PathsSearch():
+            forwards = paths_nfe(settings, steps)
+        case FirstOrderSearch():
+            forwards = first_order_nfe(settings, steps)
+        case HalvingSearch():
+            forwards = halving_nfe(settings.schedule)
+        case CalibratedSearch():
+            return settings.nfe
+        case _:
+            assert_never(settings)
+    return forwards * nfe_per_forward

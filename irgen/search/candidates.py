@@ -1,40 +1,58 @@
-"""Candidates: rendering and scoring them, and what is kept of a search."""
+"""Candidates, and what is kept of a search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from irgen.search import noises
-from irgen.search.interface import C, Generator, Prompt, Verifier
+from irgen.search.interface import Prompt
 from irgen.search.noises import Recipe
-
-FLAT_SD = 1.0
-"""An image whose grey levels have a smaller standard deviation (of 255) shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One rendered noise.
+    """One noise, denoised to the end or part of the way.
 
     Attributes:
-        number: order of rendering within its prompt; 0 is the image that no search would have given.
-        recipe: how its noise was made.
-        score: the verifier's; NaN where dead.
-        parts: what the score is made of.
-        nfe: forwards spent on it.
+        number: order of beginning within its prompt; 0 is the one that would have been taken without a search.
+        recipe: how it was made.
+        step: the denoising step it reached.
+        score: the verifier's of the finished image; NaN where it is dead or was cut before the end.
+        preview: the verifier's of its last clean-image preview; NaN where none was scored, or it had no score.
+        parts: what the last score is made of.
+        nfe: spent on it, beyond what its recipe's earlier candidates had spent.
         dead: "" or the reason why it cannot be kept.
     """
 
     number: int
     recipe: Recipe
+    step: int
     score: float
+    preview: float
     parts: dict[str, float]
     nfe: int
     dead: str
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is finished and sound, so that it may be kept."""
+        return bool(np.isfinite(self.score))
+
+
+@dataclass(frozen=True, slots=True)
+class Unguided:
+    """The image that no search would have given: the first noise, denoised to the end.
+
+    Attributes:
+        score: the verifier's.
+        image: uint8 [height, width, 3].
+        nfe: spent on it for the sake of comparison alone, after the search had cut it; no part of the search's.
+    """
+
+    score: float
+    image: np.ndarray
+    nfe: int
 
 
 @dataclass(slots=True)
@@ -43,93 +61,49 @@ class Found:
 
     Attributes:
         prompt: what was asked for.
-        candidates: all that were rendered, in order.
-        images: of the candidates that may still be wanted, by number: the first, the best and the worst.
+        candidates: all that were begun, in order.
+        images: of the finished candidates that may still be wanted, by number: the first, the best and the worst.
+        previews: decoded and scored on the way; they cost no NFE, but time.
+        finished_later: the first candidate's end, where the search had cut it.
     """
 
     prompt: Prompt
     candidates: list[Candidate] = field(default_factory=list)
     images: dict[int, np.ndarray] = field(default_factory=dict)
+    previews: int = 0
+    finished_later: Unguided | None = None
 
     def alive(self) -> list[Candidate]:
         """Return the candidates that could be kept, best first; of equal scores the earlier one."""
-        return sorted((one for one in self.candidates if not one.dead), key=lambda one: (-one.score, one.number))
+        return sorted((one for one in self.candidates if one.is_image), key=lambda one: (-one.score, one.number))
 
     @property
     def kept(self) -> Candidate | None:
-        """The best candidate, None where all are dead."""
+        """The best candidate, None where none is a sound image."""
         alive = self.alive()
         return alive[0] if alive else None
 
     @property
     def worst(self) -> Candidate | None:
-        """The candidate with the lowest score: where its image is the better one, the verifier lies."""
+        """The finished candidate with the lowest score: where its image is the better one, the verifier lies."""
         alive = self.alive()
         return alive[-1] if alive else None
 
     @property
+    def unguided(self) -> Unguided | None:
+        """The first candidate's image, whether the search finished it or not; None where it died."""
+        if self.candidates and self.candidates[0].is_image:
+            return Unguided(self.candidates[0].score, self.images[0], 0)
+        return self.finished_later
+
+    @property
     def nfe(self) -> int:
-        """Forwards spent."""
+        """Spent by the search."""
         return sum(one.nfe for one in self.candidates)
 
-    def add(self, candidate: Candidate, image: np.ndarray) -> None:
-        """Take a candidate in, and let go of images that can no longer be wanted."""
-        self.candidates.append(candidate)
+    def finish(self, candidate: Candidate, image: np.ndarray) -> None:
+        """Take a finished candidate's image in, and let go of images that can no longer be wanted."""
+        self.candidates[candidate.number] = candidate
         self.images[candidate.number] = image
         wanted = {0} | {one.number for one in (self.kept, self.worst) if one is not None}
         self.images = {number: image for number, image in self.images.items() if number in wanted}
-
-
-def render(
-    generator: Generator[C],
-    verifier: Verifier,
-    conditions: C,
-    found: Sequence[Found],
-    recipes: Sequence[Sequence[Recipe]],
-    batch: int,
-) -> None:
-    """Denoise, decode and score the noises of several prompts, and add them to what was found.
-
-    Args:
-        generator: makes the images; its `nfe` counts.
-        verifier: scores them.
-        conditions: of the prompts, a row each, in the order of `found`.
-        found: a search's state, a prompt each.
-        recipes: for each prompt, the noises to render.
-        batch: how many images are in memory at once; results do not depend on it.
-    """
-    jobs = [(row, recipe) for row, own in enumerate(recipes) for recipe in own]
-    for chunk in _chunks(jobs, batch):
-        rows = [row for row, _ in chunk]
-        noise = torch.from_numpy(np.stack([noises.make(recipe, generator.latent_shape) for _, recipe in chunk]))
-        latents = generator.denoise(noise, conditions.take(rows), 0, generator.steps).latents
-        images = generator.decode(latents)
-        scores = verifier.score(images, [found[row].prompt.caption for row in rows])
-        finite = torch.isfinite(latents).flatten(1).all(dim=1).tolist()
-        for place, (row, recipe) in enumerate(chunk):
-            score = float(scores.value[place])
-            dead = _why_dead(finite[place], images[place], score)
-            candidate = Candidate(
-                number=len(found[row].candidates),
-                recipe=recipe,
-                score=float("nan") if dead else score,
-                parts={name: float(values[place]) for name, values in scores.parts.items()},
-                nfe=generator.steps,
-                dead=dead,
-            )
-            found[row].add(candidate, images[place])
-
-
-def _why_dead(finite: bool, image: np.ndarray, score: float) -> str:
-    if not finite:
-        return "latents not finite"
-    if float(image.std()) < FLAT_SD:
-        return "flat image"
-    if not np.isfinite(score):
-        return "score not finite"
-    return ""
-
-
-def _chunks(jobs: list[tuple[int, Recipe]], size: int) -> Iterator[list[tuple[int, Recipe]]]:
-    for start in range(0, len(jobs), size):
-        yield jobs[start : start + size]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,8 +55,10 @@ class Generator(Protocol[C]):
 
     steps: int
     latent_shape: tuple[int, ...]
+    nfe_per_forward: int
+    """Evaluations of the network for one image and step: 2 with classifier-free guidance, else 1."""
     nfe: int
-    """Forwards made so far, one an image and step; padding rows are not counted."""
+    """Evaluations made so far; padding rows are not counted."""
 
     def encode(self, texts: Sequence[str]) -> C:
         """Encode prompts, a row each."""
@@ -70,8 +72,40 @@ class Generator(Protocol[C]):
         """
         ...
 
+    def noised(self, latents: torch.Tensor, from_step: int, to_step: int, noise: torch.Tensor) -> torch.Tensor:
+        """Take float32 [B, *latent_shape] back to an earlier step by fresh noise, 0 <= to_step < from_step <= steps.
+
+        x (a_t / a_s) + sqrt(s_t^2 - (a_t / a_s)^2 s_s^2) noise, from level s to level t.
+        """
+        ...
+
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Turn float32 [B, *latent_shape] into uint8 [B, height, width, 3]; black where latents are not finite."""
+        ...
+
+
+BACKWARD_FORWARDS = 3
+"""What a backward pass through a step is counted as, in forwards."""
+
+
+@runtime_checkable
+class Differentiable(Generator[C], Protocol[C]):
+    """A generator whose last steps have a gradient."""
+
+    def pixels(self, latents: torch.Tensor, conditions: C, from_step: int) -> torch.Tensor:
+        """Finish latents from a step, 0 <= from_step < steps, and decode them, keeping gradients.
+
+        Nothing is padded, so callers give one image at a time where it must not depend on others. The meter counts
+        `1 + BACKWARD_FORWARDS` evaluations a step and image: the way there, and the way back that follows.
+
+        Args:
+            latents: float32 [B, *latent_shape]; the gradient's leaf.
+            conditions: B rows.
+            from_step: of the latents.
+
+        Returns:
+            float32 [B, 3, height, width] in 0..1.
+        """
         ...
 
 
@@ -82,10 +116,12 @@ class Scores:
     Attributes:
         value: float64 [B]; larger is better; NaN is a dead candidate.
         parts: what the value is made of, for the score sheet: name -> float64 [B].
+        reasons: for each image "" or why its value is NaN; empty where no reason is known.
     """
 
     value: np.ndarray
     parts: dict[str, np.ndarray]
+    reasons: tuple[str, ...] = ()
 
 
 class Verifier(Protocol):
@@ -93,4 +129,13 @@ class Verifier(Protocol):
 
     def score(self, images: np.ndarray, captions: Sequence[str]) -> Scores:
         """Score uint8 [B, height, width, 3] against their bare captions; any B."""
+        ...
+
+
+@runtime_checkable
+class DifferentiableVerifier(Verifier, Protocol):
+    """A verifier with a gradient."""
+
+    def score_pixels(self, pixels: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+        """Score float32 [B, 3, height, width] in 0..1 as `score` does, keeping gradients: float [B]."""
         ...

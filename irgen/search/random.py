@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from irgen import seeds
-from irgen.search.candidates import Found, render
+from irgen.search.bench import Bench, Track
+from irgen.search.candidates import Found
 from irgen.search.interface import C, Generator, Prompt, Verifier
 from irgen.search.noises import Recipe
 from irgen.settings import RandomSearch
@@ -20,13 +21,15 @@ def random(
     batch: int,
 ) -> list[Found]:
     """Render `settings.candidates` independent noises for each prompt; NFE = candidates x steps."""
-    found = [Found(prompt) for prompt in prompts]
-    conditions = generator.encode([prompt.text for prompt in prompts])
-    recipes = [[fresh(seed, prompt, number, attempt) for number in range(settings.candidates)] for prompt in prompts]
-    render(generator, verifier, conditions, found, recipes, batch)
-    return found
+    bench = Bench(generator, verifier, prompts, batch)
+    bench.advance(independent(bench, settings.candidates, seed, attempt), generator.steps)
+    return bench.done()
 
 
-def fresh(seed: int, prompt: Prompt, number: int, attempt: int) -> Recipe:
-    """Return the recipe of a prompt's n-th independent noise; the first n do not depend on how many there are."""
-    return Recipe(seeds.derive(seed, prompt.index, f"noise/{number}", attempt))
+def independent(bench: Bench[C], count: int, seed: int, attempt: int) -> list[Track]:
+    """Begin `count` independent noises for each prompt; the first n do not depend on how many there are."""
+    return [
+        bench.begin(row, Recipe(seeds.derive(seed, found.prompt.index, f"noise/{number}", attempt)))
+        for row, found in enumerate(bench.found)
+        for number in range(count)
+    ]

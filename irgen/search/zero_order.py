@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from irgen import seeds
-from irgen.search.candidates import Found, render
+from irgen.search.bench import Bench
+from irgen.search.candidates import Found
 from irgen.search.interface import C, Generator, Prompt, Verifier
-from irgen.search.noises import Recipe
-from irgen.search.random import fresh
+from irgen.search.noises import Perturbation, Recipe
+from irgen.search.random import independent
 from irgen.settings import ZeroOrderSearch
 
 
@@ -24,22 +25,23 @@ def zero_order(
 
     The pivot is the best noise so far, its score is never computed again, and it stays where no neighbour is better.
     """
-    found = [Found(prompt) for prompt in prompts]
-    conditions = generator.encode([prompt.text for prompt in prompts])
-    first = [[fresh(seed, prompt, number, attempt) for number in range(settings.warm_start)] for prompt in prompts]
-    render(generator, verifier, conditions, found, first, batch)
+    bench = Bench(generator, verifier, prompts, batch)
+    bench.advance(independent(bench, settings.warm_start, seed, attempt), generator.steps)
     for iteration in range(settings.iterations):
-        around = [_neighbours(one, settings, seed, attempt, iteration) for one in found]
-        render(generator, verifier, conditions, found, around, batch)
-    return found
+        around = [
+            bench.begin(row, recipe)
+            for row, found in enumerate(bench.found)
+            for recipe in _neighbours(found, settings, seed, attempt, iteration)
+        ]
+        bench.advance(around, generator.steps)
+    return bench.done()
 
 
 def _neighbours(found: Found, settings: ZeroOrderSearch, seed: int, attempt: int, iteration: int) -> list[Recipe]:
     """Return the recipes around a prompt's pivot; where all candidates are dead, around the first."""
     pivot = found.kept or found.candidates[0]
-    return [
-        pivot.recipe.perturbed(
-            seeds.derive(seed, found.prompt.index, f"neighbour/{iteration}/{number}", attempt), settings.cosine
-        )
+    directions = (
+        seeds.derive(seed, found.prompt.index, f"neighbour/{iteration}/{number}", attempt)
         for number in range(settings.neighbours)
-    ]
+    )
+    return [pivot.recipe.changed(Perturbation(direction, settings.cosine)) for direction in directions]

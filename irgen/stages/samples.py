@@ -2,7 +2,8 @@
 
 A shard is the unit of work and of loss: it is committed whole, and a killed run goes on with the shards that have no
 commit record. Beside the kept images the output holds every candidate's scores and, for the report, the image that no
-search would have given and the one with the lowest score.
+search would have given and the one with the lowest score of those that were finished. Where the search had cut the
+former it is finished for the report's sake; what that costs stands apart from the search's NFE.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from irgen import images, progress, records, seeds, shards, store, weights
+from irgen import guiding, images, progress, records, seeds, shards, store, weights
 from irgen.captions import forms
 from irgen.errors import StoreError
-from irgen.settings import BaseSettings, SamplesSettings
+from irgen.settings import BaseSettings, CalibratedSearch, SamplesSettings
 from irgen.shards import Sample, ShardedOutput
 from irgen.shards.sample import key
 
 if TYPE_CHECKING:
     from irgen.search import Candidate, Found, Generator, Prompt, Verifier
 
-VERSION = 1
+VERSION = 2
 ATTEMPTS = 3
 """Tries at an image, each with fresh noises, before a tombstone stands for it."""
 
@@ -41,10 +41,16 @@ COLUMNS = pa.schema(
         ("spread", pa.float64()),
         ("candidate", pa.int32()),
         ("nfe", pa.int32()),
+        ("previews", pa.int32()),
+        ("unguided_nfe", pa.int32()),
         ("attempt", pa.int32()),
     ]
 )
-"""Of the meta table, beside `shards.sample.META`; scores of a tombstone are NaN."""
+"""Of the meta table, beside `shards.sample.META`; scores of a tombstone are NaN, as are a guide's without cosines.
+
+`nfe` is the search's, `unguided_nfe` was spent on the first candidate after the search had cut it, and `previews` are
+those that were decoded and scored on the way.
+"""
 CANDIDATES = pa.schema(
     [
         ("key", pa.string()),
@@ -52,7 +58,9 @@ CANDIDATES = pa.schema(
         ("candidate", pa.int32()),
         ("rank", pa.int32()),
         ("kept", pa.bool_()),
+        ("step", pa.int32()),
         ("score", pa.float64()),
+        ("preview", pa.float64()),
         ("cos_infrared", pa.float64()),
         ("cos_grayscale", pa.float64()),
         ("nfe", pa.int32()),
@@ -60,9 +68,12 @@ CANDIDATES = pa.schema(
         ("noise", pa.string()),
     ]
 )
-"""A row a rendered noise; rank 1 is the best of its attempt, 0 a dead one."""
+"""A row a candidate; rank 1 is the best of its attempt, 0 one that is dead or was cut.
+
+`step` is how far it came. Only finished images have a `score`; `preview` is the last one on the way there.
+"""
 CONTRASTS = pa.schema([("key", pa.string()), ("kind", pa.string()), ("score", pa.float64()), ("png", pa.binary())])
-"""Images that were not kept: `unguided`, the first candidate, and `worst`, the one with the lowest score."""
+"""Images to compare with: `unguided`, the first candidate, and `worst`, the finished one with the lowest score."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,8 @@ class Plan:
 
 
 def externals(samples: SamplesSettings, base: BaseSettings) -> dict[str, str]:
-    """Name the base's weights."""
-    return {"base": weights.identity(base.model, base.revision)}
+    """Name the base's weights, and the guide's that lie on this machine."""
+    return {"base": weights.identity_of(base), **guiding.externals(samples.guide)}
 
 
 def run(
@@ -93,6 +104,7 @@ def run(
 
     Raises:
         StoreError: no captions to draw from.
+        SettingsError: a budget below one image, or a search that the base or the guide cannot follow.
         WeightsError: weights that are missing or do not fit.
     """
     wanted = plan(captions, samples)
@@ -102,7 +114,7 @@ def run(
         "guidance": samples.guidance,
         "width_px": base.width_px,
         "height_px": base.height_px,
-        "base": weights.identity(base.model, base.revision),
+        "base": weights.identity_of(base),
         "adapter": store.ref(adapter).content,
         "verifier": store.ref(verifier).content,
     }
@@ -115,16 +127,17 @@ def run(
         tables={"candidates": CANDIDATES, "contrasts": CONTRASTS},
     )
     if missing := output.missing():
-        from irgen.generators.flux import FluxGenerator
-        from irgen.verifiers import IrScore
+        from irgen import generators
 
-        generator = FluxGenerator.load(base, samples.steps, samples.guidance, samples.batch_size, adapter)
-        judge = IrScore.load(verifier)
+        generator = generators.load(base, samples.steps, samples.guidance, samples.batch_size, adapter)
+        prompts = [each.prompt for each in wanted]
+        judge = guiding.load(generator, prompts, samples, verifier, out)
+        settled = samples.model_copy(update={"search": guiding.settle(generator, judge, prompts, samples, out)})
         with progress.bar("samples", sum(len(output.items(number)) for number in missing)) as advance:
             for number in output.pending():
                 with output.shard(number) as shard:
                     for group in _groups(output.items(number), samples.prompts_at_once):
-                        for sample in make(generator, judge, [wanted[index] for index in group], samples, constants):
+                        for sample in make(generator, judge, [wanted[index] for index in group], settled, constants):
                             shard.add(sample)
                         advance(len(group))
     return {**output.finish(), **summary(out)}
@@ -163,7 +176,7 @@ def make(
         generator: text and noise to image.
         verifier: image and caption to score.
         wanted: what to make.
-        settings: search, seed and image format.
+        settings: search (a calibrated one settled), seed and image format.
         constants: what every score sheet says of the run.
 
     Returns:
@@ -171,6 +184,7 @@ def make(
     """
     from irgen.search import search
 
+    assert not isinstance(settings.search, CalibratedSearch)
     tries: dict[int, list[Found]] = {each.prompt.index: [] for each in wanted}
     for attempt in range(ATTEMPTS):
         open_ones = [each.prompt for each in wanted if not _kept(tries[each.prompt.index])]
@@ -198,6 +212,8 @@ def summary(folder: Path) -> dict[str, Any]:
         "images": len(kept),
         "failed": {str(reason): int(count) for reason, count in sorted(failed.items())},
         "nfe_per_image": float(meta["nfe"].mean()),
+        "previews_per_image": float(meta["previews"].mean()),
+        "unguided_nfe_per_image": float(meta["unguided_nfe"].mean()),
         "score": float(kept["score"].mean()) if len(kept) else 0.0,
         "unguided_score": float(kept["unguided_score"].mean()) if len(kept) else 0.0,
         "spread": float(kept["spread"].mean()) if len(kept) else 0.0,
@@ -213,12 +229,12 @@ def _sample(each: Plan, tries: Sequence[Found], settings: SamplesSettings, const
     attempt = len(tries) - 1
     alive = last.alive()
     nan = float("nan")
-    nfe = sum(found.nfe for found in tries)
+    unguided = last.unguided
     measured = {
         "score": kept.score if kept else nan,
         "cos_infrared": kept.parts.get("cos_infrared", nan) if kept else nan,
         "cos_grayscale": kept.parts.get("cos_grayscale", nan) if kept else nan,
-        "unguided_score": last.candidates[0].score,
+        "unguided_score": unguided.score if unguided else nan,
         "spread": alive[0].score - alive[-1].score if alive else nan,
     }
     row = {
@@ -226,20 +242,22 @@ def _sample(each: Plan, tries: Sequence[Found], settings: SamplesSettings, const
         "frame_id": each.frame_id,
         "prompt": each.prompt.text,
         "candidate": kept.number if kept else -1,
-        "nfe": nfe,
+        "nfe": sum(found.nfe for found in tries),
+        "previews": sum(found.previews for found in tries),
+        "unguided_nfe": unguided.nfe if unguided else 0,
         "attempt": attempt,
     }
     tables = {"candidates": _candidate_rows(tries), "contrasts": _contrast_rows(last) if kept else []}
     if kept is None:
-        reasons = sorted({one.dead for one in last.candidates})
+        reasons = sorted({one.dead for one in last.candidates} - {""})
         reason = f"all candidates dead in {len(tries)} attempts: {', '.join(reasons)}"
         return Sample(each.prompt.index, b"", settings.image_format, {}, "", row, tables, reason)
-    unguided = measured["unguided_score"]
     sheet = {
         **constants,
-        **row,
+        **{name: value for name, value in row.items() if not name.startswith("cos_")},
+        **kept.parts,
         # The sheet knows no NaN: where the first candidate is dead, the kept one is all there is to compare with.
-        "unguided_score": unguided if np.isfinite(unguided) else kept.score,
+        "unguided_score": unguided.score if unguided else kept.score,
         "key": key(each.prompt.index),
         "caption": each.prompt.caption,
         "candidates": len(last.candidates),
@@ -264,7 +282,9 @@ def _candidate_rows(tries: Sequence[Found]) -> list[dict[str, Any]]:
                     "candidate": one.number,
                     "rank": ranks.get(one.number, 0),
                     "kept": ranks.get(one.number) == 1,
+                    "step": one.step,
                     "score": one.score,
+                    "preview": one.preview,
                     "cos_infrared": one.parts.get("cos_infrared", float("nan")),
                     "cos_grayscale": one.parts.get("cos_grayscale", float("nan")),
                     "nfe": one.nfe,
@@ -276,16 +296,14 @@ def _candidate_rows(tries: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def _contrast_rows(found: Found) -> list[dict[str, Any]]:
-    chosen = {"unguided": found.candidates[0], "worst": found.worst}
+    chosen = {}
+    if found.unguided:
+        chosen["unguided"] = (found.unguided.score, found.unguided.image)
+    if found.worst:
+        chosen["worst"] = (found.worst.score, found.images[found.worst.number])
     return [
-        {
-            "key": key(found.prompt.index),
-            "kind": kind,
-            "score": one.score,
-            "png": images.encode(found.images[one.number], "png"),
-        }
-        for kind, one in chosen.items()
-        if one is not None and not one.dead
+        {"key": key(found.prompt.index), "kind": kind, "score": score, "png": images.encode(image, "png")}
+        for kind, (score, image) in chosen.items()
     ]
 
 

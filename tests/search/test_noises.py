@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from irgen import seeds
 from irgen.search import noises
-from irgen.search.noises import Recipe
+from irgen.search.noises import Ascent, Perturbation, Recipe, Renoising
 
 SHAPE = (4, 6, 7)
 
@@ -30,11 +32,32 @@ def test_neighbour_keeps_the_length_and_stands_at_the_given_cosine(cosine):
     assert np.sum(pivot * near) / length**2 == pytest.approx(cosine, abs=1e-5)
 
 
-@given(st.lists(st.floats(0, 0.99), max_size=3), st.integers(0, 2**31))
-def test_a_recipe_survives_json_and_makes_the_same_noise(cosines, seed):
-    recipe = Recipe(seeds.derive(seed, 0, "noise"))
-    for number, cosine in enumerate(cosines):
-        recipe = recipe.perturbed(seeds.derive(seed, number, "neighbour"), cosine)
-    again = Recipe.from_json(recipe.to_json())
-    assert again == recipe
-    assert np.array_equal(noises.make(again, SHAPE), noises.make(recipe, SHAPE))
+CHANGES = st.one_of(
+    st.builds(Perturbation, st.text("0123456789abcdef", min_size=32, max_size=32), st.floats(0, 0.99)),
+    st.builds(Ascent, st.floats(0, 9), st.integers(1, 28)),
+    st.builds(Renoising, st.text("0123456789abcdef", min_size=32, max_size=32), st.integers(1, 28), st.integers(0, 27)),
+)
+
+
+@given(st.lists(CHANGES, max_size=3), st.integers(0, 2**31))
+def test_a_recipe_survives_json(changes, seed):
+    recipe = Recipe(seeds.derive(seed, 0, "noise"), tuple(changes))
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_perturbations_are_made_in_their_order():
+    steps = [Perturbation(seeds.derive(0, name, "neighbour"), cosine) for name, cosine in (("a", 0.5), ("b", 0.9))]
+    start = Recipe(seeds.derive(0, "pivot", "noise"))
+    made = noises.make(start.changed(steps[0]).changed(steps[1]), SHAPE)
+    near = noises.neighbour(draw("pivot"), noises.draw(steps[0].seed, SHAPE), 0.5)
+    assert np.array_equal(made, noises.neighbour(near, noises.draw(steps[1].seed, SHAPE), 0.9))
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 5.0])
+def test_an_ascent_keeps_the_length_and_turns_towards_the_gradient(rate):
+    noise, gradient = draw("pivot"), draw("gradient")
+    up = noises.ascended(noise, 7 * gradient, rate)
+    assert np.linalg.norm(up) == pytest.approx(np.linalg.norm(noise), rel=1e-5)
+    assert np.sum(up * gradient) > np.sum(noise * gradient)
+    turned = np.linalg.norm(up - noise) / np.linalg.norm(noise)
+    assert turned == pytest.approx(rate, rel=0.05) if rate < 0.1 else turned < rate

@@ -1,6 +1,7 @@
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from irgen import records, shards
 from irgen.captions import forms
 from irgen.errors import StoreError
 from irgen.records import Caption
-from irgen.search import Recipe, noises
-from irgen.settings import RandomSearch, SamplesSettings
+from irgen.search import Prompt, Recipe, nfe_per_image, remake
+from irgen.settings import HalvingSearch, PathsSearch, RandomSearch, SamplesSettings
 from irgen.shards import ShardedOutput
 from irgen.stages import samples
 from tests.fakes import FakeGenerator, FakeVerifier
@@ -92,14 +93,37 @@ def test_every_image_has_a_full_score_sheet_and_all_its_candidates(captions, tmp
 
 
 def test_a_kept_image_can_be_made_again_from_its_sheet(captions, tmp_path):
-    generator = FakeGenerator()
     for record in shards.read(build(tmp_path / "out", captions)):
-        latents = noises.make(Recipe.from_json(json.loads(record.sheet["noise"])), generator.latent_shape) * np.float32(
-            0.9**4
-        )
-        made = np.round(255 / (1 + np.exp(-latents.transpose(1, 2, 0))))
-        stored = np.asarray(Image.open(io.BytesIO(record.image)), np.float64)
-        assert np.abs(made - stored).max() <= 1
+        prompt = Prompt(int(record.key), record.sheet["prompt"], record.caption)
+        made = remake(FakeGenerator(), FakeVerifier(), prompt, Recipe.from_json(json.loads(record.sheet["noise"])))
+        assert np.array_equal(made, np.asarray(Image.open(io.BytesIO(record.image))))
+
+
+@pytest.mark.parametrize("search", [HalvingSearch(schedule=((6, 2), (2, 4))), PathsSearch(paths=2, renoisings=2)])
+def test_candidates_that_were_cut_are_told_from_images_and_the_unguided_image_is_always_there(
+    captions, tmp_path, search
+):
+    settings = SETTINGS.model_copy(update={"search": search})
+    folder = build(tmp_path / "out", captions, settings=settings)
+    unguided, expected = (
+        {
+            row["key"]: row["png"]
+            for row in shards.table(one, "contrasts").to_dict("records")
+            if row["kind"] == "unguided"
+        }
+        for one in (folder, build(tmp_path / "plain", captions))
+    )
+    assert unguided == expected and len(unguided) == 7
+    candidates = shards.candidates(folder)
+    finished = candidates["score"].notna()
+    assert 0 < finished.sum() < len(candidates)
+    assert (finished == (candidates["step"] == 4)).all() and (finished == (candidates["rank"] > 0)).all()
+    assert candidates.loc[~finished, "preview"].notna().all() and candidates["kept"].sum() == 7
+    assert candidates.groupby("key")["nfe"].sum().eq(nfe_per_image(search, 4)).all()
+    table = shards.table(folder).set_index("key")
+    assert set(table["nfe"]) == {nfe_per_image(search, 4)} and (table["previews"] > 0).all()
+    cut = candidates[(candidates["candidate"] == 0) & ~finished]
+    assert len(cut) > 0 and set(table.index[table["unguided_nfe"] > 0]) == set(cut["key"])
 
 
 def test_unguided_and_worst_images_are_kept_for_the_report(captions, tmp_path):
@@ -169,3 +193,14 @@ def test_the_summary_is_the_tables_means(captions, tmp_path):
     assert summary["nfe_per_image"] == 20.0 and summary["failed"] == {}
     assert summary["score"] == pytest.approx(shards.table(folder)["score"].mean())
     assert summary["score"] > summary["unguided_score"]
+
+
+def test_a_guide_without_cosines_has_its_own_parts_in_the_sheet_and_no_nan(captions, tmp_path):
+    class Plain(FakeVerifier):
+        def score(self, images, captions):
+            scores = super().score(images, captions)
+            return replace(scores, parts={"sharpness": scores.value})
+
+    for record in shards.read(build(tmp_path / "out", captions, verifier=Plain())):
+        assert record.sheet["sharpness"] == record.sheet["score"]
+        assert not {"cos_infrared", "cos_grayscale"} & set(record.sheet)

@@ -1,0 +1,158 @@
+"""What a search needs before its first image: who judges, and by which schedule.
+
+Both may have to be measured on the real generator first. What was measured is kept in the samples' output, so that a
+resumed run goes on by it: `references.json`, among what an ensemble ranks, and `policy.json`, a calibrated schedule.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from irgen import digests, files
+from irgen.errors import SettingsError, StoreError
+from irgen.settings import (
+    CalibratedSearch,
+    EnsembleChoice,
+    FirstOrderSearch,
+    HalvingSearch,
+    PathsSearch,
+    RandomSearch,
+    SamplesSettings,
+    VerifierChoice,
+    ZeroOrderSearch,
+)
+
+if TYPE_CHECKING:
+    from irgen.metrics.frechet import F64
+    from irgen.search import Generator, Prompt, Verifier
+    from irgen.verifiers.ensemble import Voice
+
+WEIGHT_FIELDS = frozenset({"model", "pretrained", "head", "weights", "tokenizer", "processor", "detector"})
+"""Settings of verifiers that may name a file or folder."""
+
+log = logging.getLogger(__name__)
+
+REFERENCES, POLICY = "references.json", "policy.json"
+
+FEWEST_PROMPTS = 2
+"""With fewer prompts that have a live image nothing is told of previews, and the search is best of N."""
+
+Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch
+
+
+def externals(guide: VerifierChoice) -> dict[str, str]:
+    """Name the content of what lies on this machine of a guide's weights; the settings name hub ids."""
+    if isinstance(guide, EnsembleChoice):
+        return {name: content for member in guide.members for name, content in externals(member.verifier).items()}
+    named = {
+        field: Path(str(value).removeprefix("local-dir:")).expanduser()
+        for field, value in guide
+        if field in WEIGHT_FIELDS and value
+    }
+    return {f"{guide.name}.{field}": digests.digest(path) for field, path in named.items() if path.exists()}
+
+
+def load(
+    generator: Generator[Any], prompts: Sequence[Prompt], samples: SamplesSettings, trained: Path, out: Path
+) -> Verifier:
+    """Load the guide; an ensemble's members first rank unguided images.
+
+    Args:
+        generator: makes those images.
+        prompts: of the dataset; an ensemble takes the first ones.
+        samples: guide, seed and batch size.
+        trained: output of stage verifier.
+        out: the samples' output.
+
+    Raises:
+        WeightsError: weights that are missing or do not fit.
+        IrgenError: a member that cannot tell candidates apart; see `irgen.verifiers.registry.load`.
+        StoreError: references that were changed.
+    """
+    from irgen.verifiers import ensemble, registry
+
+    def measure(voices: Sequence[Voice]) -> Mapping[str, F64]:
+        from irgen.search.previews import unguided_images
+
+        path = out / REFERENCES
+        if not path.exists():
+            assert isinstance(samples.guide, EnsembleChoice)
+            chosen = prompts[: samples.guide.prompts]
+            log.info("making %d unguided images for the ensemble's ranks", len(chosen) * samples.guide.candidates)
+            images = unguided_images(
+                generator, chosen, samples.guide.candidates, seed=samples.seed, batch=samples.batch_size
+            )
+            ensemble.save(ensemble.measure(voices, images, [prompt.caption for prompt in chosen]), path)
+        return ensemble.load(path)
+
+    return registry.load(samples.guide, trained, measure)
+
+
+def settle(
+    generator: Generator[Any], verifier: Verifier, prompts: Sequence[Prompt], samples: SamplesSettings, out: Path
+) -> Settled:
+    """Return the search, a calibrated one with the schedule that its measurements call for.
+
+    Args:
+        generator: makes the previews.
+        verifier: scores them.
+        prompts: of the dataset; calibration takes the first ones.
+        samples: search, seed and batch size.
+        out: the samples' output; `policy.json` says what was chosen, and why.
+
+    Raises:
+        SettingsError: a budget below one image; says the least that is needed.
+        StoreError: a policy that was changed.
+    """
+    asked = samples.search
+    if not isinstance(asked, CalibratedSearch):
+        return asked
+    least = generator.steps * generator.nfe_per_forward
+    if asked.nfe < least:
+        raise SettingsError(
+            f"samples.search.nfe = {asked.nfe} is less than one image needs",
+            f"Raise it to {least} at least: {generator.steps} steps x {generator.nfe_per_forward} NFE a forward.",
+        )
+    path = out / POLICY
+    if not path.exists():
+        files.write_bytes(path, files.sealed(_calibrated(generator, verifier, prompts, samples, asked)))
+    try:
+        schedule = [(int(count), int(until)) for count, until in files.read_sealed(path)["schedule"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: damaged ({error})", "Remove it, and run the stage again.") from error
+    return RandomSearch(candidates=schedule[0][0]) if len(schedule) == 1 else HalvingSearch(schedule=tuple(schedule))
+
+
+def _calibrated(
+    generator: Generator[Any],
+    verifier: Verifier,
+    prompts: Sequence[Prompt],
+    samples: SamplesSettings,
+    asked: CalibratedSearch,
+) -> dict[str, Any]:
+    from irgen.search.policy import calibrate
+    from irgen.search.previews import preview_rewards
+
+    chosen = prompts[: asked.prompts]
+    log.info("calibrating: previews of %d prompts x %d noises at every step", len(chosen), asked.noises)
+    rewards = preview_rewards(generator, verifier, chosen, asked.noises, seed=samples.seed, batch=samples.batch_size)
+    forwards = asked.nfe // generator.nfe_per_forward
+    usable = rewards[np.isfinite(rewards[:, :, -1]).any(axis=1)]
+    schedule = [(forwards // generator.steps, generator.steps)]
+    if len(usable) >= FEWEST_PROMPTS:
+        schedule = list(calibrate(usable, forwards, generator.steps))
+    log.info("calibrated: %s", ", then ".join(f"{count} to step {until}" for count, until in schedule))
+    return {
+        "nfe": asked.nfe,
+        "prompts": len(usable),
+        "noises": asked.noises,
+        "steps": generator.steps,
+        "calibration_nfe": rewards.size * generator.nfe_per_forward,
+        "best_of_n": len(schedule) == 1,
+        "schedule": [[int(count), int(until)] for count, until in schedule],
+    }
