@@ -113,11 +113,12 @@ def tiny_image_reward(folder: Path) -> tuple[Path, Path, dict[str, Any]]:
         vision = timm.models.vision_transformer.VisionTransformer(
             img_size=SIZE_PX, patch_size=16, embed_dim=128, depth=2, num_heads=2, num_classes=0
         )
-        torch.nn.init.normal_(vision.pos_embed, std=0.3)
+        _widen(vision)
         text = BertModel(config, add_pooling_layer=False)
         for layer in text.encoder.layer:
             for name in ("key", "value"):
                 setattr(layer.crossattention.self, name, torch.nn.Linear(128, width))
+        _widen(text)
         head = torch.nn.Sequential(torch.nn.Linear(width, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 1))
     # With cross-attention, but not causal: as BLIP's text encoder is.
     text.config.is_decoder = False
@@ -150,11 +151,15 @@ def _save(model_class: Any, config: object, path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(config)
-        # Initial weights are so small that all images would look alike.
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.2)
+        _widen(model)
     model.save_pretrained(path)
+
+
+def _widen(model: torch.nn.Module) -> None:
+    """Draw larger weights: with initial ones all images would look alike, and attention would do nothing."""
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
 
 
 def _bert_tokenizer() -> PreTrainedTokenizerFast:

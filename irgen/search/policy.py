@@ -45,11 +45,12 @@ KEPT_LAST = (1 / 12, 1 / 6, 1 / 4, 1 / 3, 5 / 12, 1 / 2, 2 / 3, 5 / 6)
 """Candidates that may be left at the end, as shares of N."""
 KEPT_BEFORE = (5 / 12, 1 / 2, 2 / 3, 5 / 6, 1, 7 / 6, 4 / 3, 3 / 2, 5 / 3, 2)
 """Candidates that may be left after the first of two cuts, as shares of N."""
-DRAWS = 96
-"""Groups of candidates drawn from the model of a prompt."""
+DRAWS, SCREENING_DRAWS = 192, 24
+"""Groups of candidates drawn from the model of a prompt: for the most promising schedules, and to find these."""
+PROMISING = 100
 CAUTION = 1.0
 """Standard errors by which a schedule's mean gain is lowered before the schedules are compared."""
-LEVEL = 0.95
+LEVEL = 0.99
 """Of the one-sided test that the chosen schedule has to pass."""
 RESAMPLINGS = 4000
 
@@ -119,13 +120,11 @@ def calibrate(rewards: np.ndarray, nfe: int, steps: int, *, most_candidates: int
     choices = list(_schedules(nfe, steps, list(columns), most))
     if not choices or count > most:
         return none
-    modelled = _modelled_gains(finished, columns, choices, count, most)
-    chosen = int(np.argmax(_cautious(modelled, CAUTION)))
-    stages = choices[chosen]
+    stages, modelled = _promising(finished, columns, choices, count, most)
     thin = min(1.0, measured / max(stages[0][0], count))
     seen = gains(finished, thinned(stages, thin), max(1, round(count * thin)))
-    both = (modelled[chosen] + seen) / 2
-    passed = _cautious(both, float(stdtrit(len(both) - 1, LEVEL))) > 0 and _cautious(modelled[chosen], CAUTION) > 0
+    strict = float(stdtrit(len(seen) - 1, LEVEL))
+    passed = min(_cautious(modelled, strict), _cautious((modelled + seen) / 2, strict)) > 0
     return Schedule(stages, cost(stages), fallback=False) if passed else none
 
 
@@ -136,14 +135,15 @@ def judge(rewards: np.ndarray, schedule: Schedule, nfe: int, steps: int, *, seed
     random subsets of them.
 
     Args:
-        rewards: float [prompts, seeds, T] of other prompts; finite, seeds at least as many as candidates.
+        rewards: float [prompts, seeds, T] of other prompts; as many seeds as candidates, at least.
         schedule: from `calibrate`.
         nfe: the budget, for N.
         steps: of a whole denoising.
         seed: of the subsets and resamplings.
 
     Raises:
-        IrgenError: rewards of another shape, not finite, or of too few prompts or seeds.
+        IrgenError: rewards of another shape, infinite, of too few prompts or seeds, or of no step as early as the
+            schedule's first cut.
     """
     values = checked(rewards)
     count = best_of(nfe, steps)
@@ -152,6 +152,11 @@ def judge(rewards: np.ndarray, schedule: Schedule, nfe: int, steps: int, *, seed
         raise IrgenError(
             f"rewards of {values.shape[1]} seeds a prompt cannot judge a search of {least} candidates",
             f"Measure {least} seeds a prompt, or lower the budget.",
+        )
+    if column(schedule.stages[0][1], values.shape[2], steps) < 0:
+        raise IrgenError(
+            f"rewards of {values.shape[2]} steps do not reach back to step {schedule.stages[0][1]} of {steps}",
+            "Measure more steps, or cut later.",
         )
     z = standardised(values, seed)
     curve = expected_best(z[:, :, -1]).mean(axis=0)
@@ -217,28 +222,39 @@ def _schedules(nfe: int, steps: int, cuts: list[int], most: int) -> Iterator[Sta
                     yield ((first, early), (some, late), (kept, steps))
 
 
-def _modelled_gains(z: F64, columns: dict[int, int], choices: list[Stages], count: int, most: int) -> F64:
-    """Return each schedule's gain over best of N under the model of each prompt, float64 [schedules, prompts]."""
-    drawn = _draws(z, list(columns.values()), max(most, count))
+def _promising(z: F64, columns: dict[int, int], choices: list[Stages], count: int, most: int) -> tuple[Stages, F64]:
+    """Return the schedule that is best under the model, and its gain on each prompt, float64 [prompts]."""
+    for draws, left in ((SCREENING_DRAWS, PROMISING), (DRAWS, 1)):
+        drawn = _draws(z, list(columns.values()), max(most, count), draws)
+        modelled = _modelled_gains(drawn, columns, choices, count, len(z))
+        order = np.argsort(-_cautious(modelled, CAUTION), kind="stable")[:left]
+        choices = [choices[one] for one in order]
+    return choices[0], modelled[order[0]]
+
+
+def _modelled_gains(drawn: F32, columns: dict[int, int], choices: list[Stages], count: int, prompts: int) -> F64:
+    """Return each schedule's gain over best of N on what was drawn, float64 [schedules, prompts]."""
     place = {until: row for row, until in enumerate(columns)}
     starts = range(0, drawn.shape[2] - count + 1, count)
     plain = np.mean([drawn[-1][:, start : start + count].max(axis=1) for start in starts], axis=0)
     gained = np.stack([kept_best(drawn, stages, place) - plain for stages in choices])
-    means: F64 = gained.reshape(len(choices), len(z), -1).mean(axis=2, dtype=np.float64)
+    means: F64 = gained.reshape(len(choices), prompts, -1).mean(axis=2, dtype=np.float64)
     return means
 
 
-def _draws(z: F64, columns: list[int], group: int) -> F32:
-    """Draw groups of candidates from the model: float32 [cuts + 1, prompts x DRAWS, group], the last row in z units."""
+def _draws(z: F64, columns: list[int], group: int, draws: int) -> F32:
+    """Draw groups of candidates from the model: float32 [cuts + 1, prompts x draws, group], the last row in z units."""
     prompts, count, _ = z.shape
     normal = ndtri((ranks(z[:, :, [*columns, -1]]) + 0.5) / count)
     normal /= normal.std(axis=1, keepdims=True)
     # Each prompt's own correlations: noisy, and so rather a little too unlike, which lowers the gain that they promise.
     values, vectors = np.linalg.eigh(np.einsum("pst,psu->ptu", normal, normal) / count)
-    mixing = (vectors * np.sqrt(values.clip(0))[:, None, :]).astype(np.float32)
+    # The symmetric root: vectors alone have any sign, another on another machine.
+    roots = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+    mixing = roots.astype(np.float32)
     rng = seeds.generator(0, "policy", "model")
-    drawn = rng.standard_normal((prompts, DRAWS * group, mixing.shape[1]), dtype=np.float32) @ mixing.transpose(0, 2, 1)
-    drawn = np.ascontiguousarray(drawn.reshape(prompts * DRAWS, group, -1).transpose(2, 0, 1))
+    drawn = rng.standard_normal((prompts, draws * group, mixing.shape[1]), dtype=np.float32) @ mixing.transpose(0, 2, 1)
+    drawn = np.ascontiguousarray(drawn.reshape(prompts * draws, group, -1).transpose(2, 0, 1))
     finished = np.sort(z[:, :, -1].ravel())
     drawn[-1] = np.interp(drawn[-1], ndtri((np.arange(len(finished)) + 0.5) / len(finished)), finished)
     return drawn

@@ -98,10 +98,7 @@ class ImageReward:
 
     def _reward(self, pixels: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         seen = self._vision(pixel_values=pixels).last_hidden_state
-        everywhere = torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device)
-        read = self._text(
-            input_ids=tokens, attention_mask=mask, encoder_hidden_states=seen, encoder_attention_mask=everywhere
-        ).last_hidden_state
+        read = self._text(input_ids=tokens, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
         return read[:, 0].double() @ self._weight + self._bias
 
 

@@ -165,7 +165,7 @@ def test_the_interval_is_that_of_the_mean_over_prompts():
 
 
 def test_a_schedule_that_never_equals_best_of_n_says_so():
-    worth = judge(shuffled(planted(count=12)), Schedule(((12, 1), (1, 28)), 39, fallback=False), NFE, STEPS)
+    worth = judge(shuffled(planted(count=12)), Schedule(((12, 3), (1, 28)), 61, fallback=False), NFE, STEPS)
     assert np.isnan(worth.nfe_for_equal_score) and worth.gain_z_ci95[1] < 0
 
 
@@ -188,3 +188,8 @@ def test_what_is_no_tensor_of_rewards_is_refused(rewards, message):
 def test_too_few_seeds_to_judge_on_are_refused():
     with pytest.raises(IrgenError, match="10 seeds a prompt cannot judge a search of 20 candidates"):
         judge(planted()[:, :10], Schedule(((20, 10), (4, 28)), 272, fallback=False), NFE, STEPS)
+
+
+def test_a_cut_before_the_first_preview_is_not_judged_by_the_finished_image():
+    with pytest.raises(IrgenError, match="rewards of 12 steps do not reach back to step 2 of 28"):
+        judge(planted(), Schedule(((20, 2), (4, 28)), 144, fallback=False), NFE, STEPS)

@@ -1,0 +1,65 @@
+"""What a calibrated halving schedule is worth against best of N on rewards of previews, and on useless previews.
+
+For each tensor the schedule is chosen on the first 20 prompts x 32 seeds and judged on the other prompts. The control
+deals each step's previews to other seeds of the prompt: there the policy must be best of N, and lose nothing.
+
+    python benchmarks/search_policy.py --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from irgen import rewards, seeds
+
+FOLDER = Path(__file__).parents[2] / "shared" / "data" / "preview-rewards"
+NFE, STEPS = 336, 28
+
+
+def shuffled(tensor: np.ndarray) -> np.ndarray:
+    """Return the tensor with the previews of each prompt and step in random order of seeds."""
+    dealt = seeds.generator(0, "benchmark", "shuffled previews").permuted(tensor, axis=1)
+    return np.concatenate([dealt[:, :, :-1], tensor[:, :, -1:]], axis=2)
+
+
+def measure(paths: list[Path], nfe: int, steps: int) -> dict[str, Any]:
+    """Return the policy of each tensor and of its control."""
+    report: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            report[path.stem] = rewards.policy(path, nfe, steps)
+            control = Path(folder) / path.name
+            np.savez(control, **{rewards.KEY: shuffled(rewards.load(path))})
+            report[f"{path.stem}_shuffled"] = rewards.policy(control, nfe, steps)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path, help=f"rewards as .npz; default: all in {FOLDER.name}/")
+    parser.add_argument("--budget", type=int, default=NFE, help="NFE of an image")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a whole denoising")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    options = parser.parse_args()
+    paths = options.files or sorted(FOLDER.glob("*.npz"))
+    if not paths:
+        parser.error(f"no rewards in {FOLDER}: name .npz files with {rewards.KEY}[prompt, seed, step]")
+    report = measure(paths, options.budget, options.steps)
+    for name, found in report.items():
+        low, high = found["gain_z_ci95"]
+        print(
+            f"{name:30} as good as best of {found['equivalent_n']:5.2f}, gain {found['gain_z']:+.4f} z "
+            f"[{low:+.4f}, {high:+.4f}], {found['schedule']}"
+        )
+    if options.json:
+        print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
