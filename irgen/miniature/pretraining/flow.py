@@ -18,11 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from irgen.captions import forms
 from irgen.miniature import models, scenes
-from irgen.miniature.pretraining import autoencoder
+from irgen.miniature.pretraining import autoencoder, layout
 from irgen.miniature.pretraining.captions import plain_captions
 from irgen.miniature.pretraining.corpus import Corpus
 from irgen.miniature.pretraining.loop import Losses, Schedule, Step, train
-from irgen.miniature.world import HEIGHT_PX, WIDTH_PX
 
 GRAY_SHARE = 8  # one scene in this many is learnt in grayscale, too
 CAPTION_DROPOUT = 0.1
@@ -31,8 +30,9 @@ GUIDANCE = (1.0, 4.0)
 FLOW = Schedule(steps=2400, lr=1.5e-3, warmup=200, ema=0.998)
 OBJECTS = Schedule(steps=6000, lr=1.3e-3, warmup=60, ema=0.999)
 PEOPLE = Schedule(steps=3000, lr=8e-4, warmup=60, ema=0.999)
+LAYOUT = Schedule(steps=4500, lr=1e-3, warmup=100, ema=0.999)
 DISTIL = Schedule(steps=120, lr=5e-4, warmup=10, ema=0.96)
-TOKEN_PX = 8
+HIDDEN_BLOCK = 0  # the single block whose image tokens are taught what they show
 OBJECT_WEIGHTS = {"person": 5, "cyclist": 5, "car": 2}
 NEAR_PX, FEW_BOXES = 24, 2
 PEOPLE_SHARE = 0.6  # of the draws, in the phase that is about people
@@ -49,6 +49,11 @@ class FlowModel(nn.Module):
         self.transformer = models.build_transformer()
         self.register_buffer("image_ids", _image_ids(), persistent=False)
         self.register_buffer("text_ids", torch.zeros(models.T5_TOKENS, 3), persistent=False)
+        self._hidden: list[Tensor] = []
+        self.transformer.single_transformer_blocks[HIDDEN_BLOCK].register_forward_hook(self._keep)
+
+    def _keep(self, _: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> None:
+        self._hidden.append(output[1])
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Return T5 ids [N, 48] and CLIP ids [N, 77] as the pipeline makes them."""
@@ -58,6 +63,12 @@ class FlowModel(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, guidance: Tensor, t5_ids: Tensor, clip_ids: Tensor) -> Tensor:
         """Return the velocity [B, 120, 32] at x [B, 120, 32], sigma [B] in 0..1."""
+        return self.with_hidden(x, sigma, guidance, t5_ids, clip_ids)[0]
+
+    def with_hidden(
+        self, x: Tensor, sigma: Tensor, guidance: Tensor, t5_ids: Tensor, clip_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the velocity and the image tokens [B, 120, D] as they leave the first single block."""
         # The plain formula is faster here than the CPU's fused attention, whose backward pass is slow.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             velocity = self.transformer(
@@ -70,7 +81,7 @@ class FlowModel(nn.Module):
                 img_ids=self.image_ids,
                 return_dict=False,
             )[0]
-        return velocity.float()
+        return velocity.float(), self._hidden.pop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class Latents:
 def fit(
     corpus: Corpus, vae: AutoencoderKL, work: Path, on_checkpoint: Callable[[FlowModel, int], None] | None = None
 ) -> FlowModel:
-    """Train the flow, again with a stress on objects, again on people, then the guidance; return the averaged model."""
+    """Train the flow, with a stress on objects, on people, on who stands where, then the guidance; return the model."""
     torch.manual_seed(0)
     model = FlowModel()
     data = latents(corpus, vae, model, work / "latents.pt")
@@ -103,6 +114,7 @@ def fit(
         model.transformer.compile_repeated_blocks()
         step = _flow_step(model, data, weighted, focus)
         model.load_state_dict(train(name, model, step, schedule, work, checkpointed).state_dict())
+    _teach_layout(model, data, layout.targets(corpus, GRAY_SHARE), weights, people, work)
     return _distil(model, data, work)
 
 
@@ -111,11 +123,11 @@ def object_weights(corpus: Corpus) -> Tensor:
 
     Objects cover few tokens; unweighted, the flow learns roads and skies long before people.
     """
-    weights = np.ones((len(corpus), HEIGHT_PX // TOKEN_PX, WIDTH_PX // TOKEN_PX), np.float16)
+    weights = np.ones((len(corpus), layout.ROWS, layout.COLUMNS), np.float16)
     for grid, frame in zip(weights, corpus.frames, strict=True):
         for box in frame.boxes:
-            rows = slice(int(box.y_px // TOKEN_PX), math.ceil((box.y_px + box.h_px) / TOKEN_PX))
-            columns = slice(int(box.x_px // TOKEN_PX), math.ceil((box.x_px + box.w_px) / TOKEN_PX))
+            rows = slice(int(box.y_px // layout.TOKEN_PX), math.ceil((box.y_px + box.h_px) / layout.TOKEN_PX))
+            columns = slice(int(box.x_px // layout.TOKEN_PX), math.ceil((box.x_px + box.w_px) / layout.TOKEN_PX))
             grid[rows, columns] = np.maximum(grid[rows, columns], OBJECT_WEIGHTS[box.label])
     return torch.from_numpy(np.concatenate([weights, weights[::GRAY_SHARE]])).flatten(1)[..., None]
 
@@ -136,9 +148,7 @@ def _flow_step(model: FlowModel, data: Latents, weights: Tensor | None, focus: N
     empty = model.tokens([""])
 
     def step(_: int, rng: np.random.Generator) -> Losses:
-        rows = rng.integers(len(data.packed), size=BATCH)
-        if focus is not None:
-            rows = np.where(rng.random(BATCH) < PEOPLE_SHARE, rng.choice(focus, BATCH), rows)
+        rows = rng.integers(len(data.packed), size=BATCH) if focus is None else _rows(len(data.packed), focus, rng)
         chosen = torch.from_numpy(rows)
         dropped = torch.from_numpy(rng.random(BATCH) < CAPTION_DROPOUT)[:, None]
         t5_ids = torch.where(dropped, empty[0], data.t5_ids[chosen])
@@ -151,6 +161,57 @@ def _flow_step(model: FlowModel, data: Latents, weights: Tensor | None, focus: N
         return {"loss": (weight * error).sum() / weight.sum(), "plain": error.mean()}
 
     return step
+
+
+class _LayoutModel(nn.Module):
+    """A flow whose image tokens also tell what boxes they lie in, and whose text encoders tell it from captions."""
+
+    def __init__(self, flow: FlowModel) -> None:
+        super().__init__()
+        self.flow = flow
+        self.reader = layout.ReadingModel(flow, models.CLIP_WIDTH)
+        width = flow.transformer.inner_dim
+        self.image_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
+        self.image_logits = nn.Linear(width, layout.TARGETS)
+
+
+def _teach_layout(
+    model: FlowModel, data: Latents, maps: Tensor, weights: Tensor, focus: NDArray[np.int64], work: Path
+) -> None:
+    """Go on with the flow, with the two targets of `layout` beside its own; `model` becomes the averaged one."""
+    taught = _LayoutModel(model)
+    reader = layout.teach_text(taught.reader, data.t5_ids, data.clip_ids, maps, work)
+    taught.reader.load_state_dict(reader.state_dict())
+    model.transformer.compile_repeated_blocks()
+    empty = model.tokens([""])
+
+    def step(_: int, rng: np.random.Generator) -> Losses:
+        chosen = torch.from_numpy(_rows(len(data.packed), focus, rng))
+        dropped = torch.from_numpy(rng.random(BATCH) < CAPTION_DROPOUT)[:, None]
+        t5_ids, clip_ids = data.t5_ids[chosen], data.clip_ids[chosen]
+        x, sigma, velocity = _noised(data.packed[chosen].float(), rng)
+        told = torch.where(dropped, empty[0], t5_ids), torch.where(dropped, empty[1], clip_ids)
+        predicted, hidden = model.with_hidden(x, sigma, torch.ones(BATCH), *told)
+        error = (predicted - velocity).square().mean(-1, keepdim=True)
+        weight = weights[chosen].float()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = taught.image_logits(taught.image_head(hidden))
+        losses = {
+            "flow": (weight * error).sum() / weight.sum(),
+            "image": layout.loss(logits, maps[chosen]),
+            "text": layout.loss(taught.reader(t5_ids, clip_ids), maps[chosen]),
+        }
+        return {"loss": torch.stack(list(losses.values())).sum(), "plain": error.mean(), **losses}
+
+    averaged = train("flow-layout", taught, step, LAYOUT, work)
+    assert isinstance(averaged, _LayoutModel)
+    model.load_state_dict(averaged.flow.state_dict())
+
+
+def _rows(count: int, focus: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a batch of rows, `PEOPLE_SHARE` of them from `focus`."""
+    rows = rng.integers(count, size=BATCH)
+    return np.where(rng.random(BATCH) < PEOPLE_SHARE, rng.choice(focus, BATCH), rows)
 
 
 def _distil(teacher: FlowModel, data: Latents, work: Path) -> FlowModel:
@@ -220,9 +281,7 @@ def pipeline(model: FlowModel, vae: AutoencoderKL) -> FluxPipeline:
 
 
 def _image_ids() -> Tensor:
-    return FluxPipeline._prepare_latent_image_ids(
-        1, HEIGHT_PX // TOKEN_PX, WIDTH_PX // TOKEN_PX, torch.device("cpu"), torch.float32
-    )
+    return FluxPipeline._prepare_latent_image_ids(1, layout.ROWS, layout.COLUMNS, torch.device("cpu"), torch.float32)
 
 
 @torch.no_grad()
