@@ -1,0 +1,34 @@
+"""Boxes and images that tests of labels are about."""
+
+import numpy as np
+
+from irgen.records import Box, LabelledBox
+
+HEIGHT_PX, WIDTH_PX = 32, 48
+
+
+def found(
+    x: float, y: float = 4, w: float = 8, h: float = 16, score: float = 0.8, label: str = "person"
+) -> LabelledBox:
+    return LabelledBox(label, float(x), float(y), float(w), float(h), score, "teacher", 0.0, False)
+
+
+def true(x: float, y: float = 4, w: float = 8, h: float = 16, label: str = "person", ignore: bool = False) -> Box:
+    return Box(label, float(x), float(y), float(w), float(h), ignore=ignore)
+
+
+def scenes(count: int, seed: int = 0) -> tuple[np.ndarray, list[list[Box]]]:
+    """Dark noise with bright upright boxes (persons) and flat ones (cars): uint8 [N, 32, 48] and their boxes."""
+    random = np.random.default_rng(seed)
+    images = random.normal(60, 6, (count, HEIGHT_PX, WIDTH_PX))
+    boxes: list[list[Box]] = []
+    for image in images:
+        own = []
+        for left in (2, 26):
+            if random.random() < 0.7:
+                label, (w, h) = ("person", (7, 16)) if random.random() < 0.6 else ("car", (18, 9))
+                x, y = left + int(random.integers(0, 20 - w + 1)), int(random.integers(2, HEIGHT_PX - h - 2))
+                image[y : y + h, x : x + w] += 120
+                own.append(Box(label, float(x), float(y), float(w), float(h)))
+        boxes.append(own)
+    return images.clip(0, 255).astype(np.uint8), boxes

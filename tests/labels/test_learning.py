@@ -1,0 +1,33 @@
+import numpy as np
+
+from irgen.labels import learning
+from irgen.labels.learning import paint_over
+from irgen.settings import DetectorSettings
+from tests.labels.making import true
+
+
+def test_what_is_to_be_ignored_is_painted_over_but_not_the_object_before_it() -> None:
+    image = np.full((32, 48), 100, np.uint8)
+    image[:, 10:20] = 200
+    painted = paint_over(image, [true(10, 0, 10, 32, label="people", ignore=True), true(12, 4, 4, 8)])
+    assert (painted[4:12, 12:16] == 200).all()
+    assert (painted[20:, 10:20] == round(float(image.mean()))).all()
+    assert (painted[:, :10] == 100).all() and (image[:, 10:20] == 200).all()
+    assert paint_over(image, [true(12)]) is image
+
+
+def test_every_image_is_seen_equally_often() -> None:
+    settings = DetectorSettings(batch_size=4, steps=6)
+    drawn = [one for step in range(6) for one in learning._chosen(8, settings, step)]
+    assert sorted(drawn[:8]) == sorted(drawn[8:16]) == list(range(8)) and drawn[:8] != drawn[8:16]
+
+
+def test_a_box_stays_on_its_object_however_an_image_is_varied() -> None:
+    image = np.zeros((32, 48), np.uint8)
+    image[10:22, 8:20] = 255
+    for position in range(30):
+        pixels, boxes, labels = learning._varied(image, np.array([[8.0, 10, 20, 22]]), np.array([1]), 0, position)
+        assert pixels.dtype == np.float32 and pixels.min() >= 0 and pixels.max() <= 1
+        rows, columns = np.nonzero(pixels > 0.5)
+        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert np.abs(boxes[0] - seen).max() <= 1.5 and labels.tolist() == [1]
