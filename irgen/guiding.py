@@ -58,7 +58,12 @@ def externals(guide: VerifierChoice) -> dict[str, str]:
 
 
 def load(
-    generator: Generator[Any], prompts: Sequence[Prompt], samples: SamplesSettings, trained: Path, out: Path
+    generator: Generator[Any],
+    prompts: Sequence[Prompt],
+    samples: SamplesSettings,
+    trained: Path,
+    out: Path,
+    teachers: Path | None = None,
 ) -> Verifier:
     """Load the guide; an ensemble's members first rank unguided images.
 
@@ -68,6 +73,7 @@ def load(
         samples: guide, seed and batch size.
         trained: output of stage verifier.
         out: the samples' output.
+        teachers: output of stage teachers, where the guide counts what they find.
 
     Raises:
         WeightsError: weights that are missing or do not fit.
@@ -90,7 +96,7 @@ def load(
             ensemble.save(ensemble.measure(voices, images, [prompt.caption for prompt in chosen]), path)
         return ensemble.load(path)
 
-    return registry.load(samples.guide, trained, measure)
+    return registry.load(samples.guide, trained, measure, teachers)
 
 
 def settle(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from irgen import images, settings, store, weights
+from irgen import images, settings, starting, store, weights
 from irgen.errors import SettingsError, StoreError, WeightsError
 from irgen.settings import BaseSettings, SamplesSettings
 from irgen.shards import Record, parts, read_shard
@@ -84,7 +84,7 @@ def regenerate(dataset: Path, key: str) -> Remade:
 
 def _make(root: Path, record: Record, wanted: SamplesSettings, base: BaseSettings) -> bytes:
     from irgen import generators
-    from irgen.search import Prompt, Recipe, remake
+    from irgen.search import Generator, Prompt, Recipe, remake
     from irgen.verifiers import IrScore
 
     sheet = record.sheet
@@ -93,7 +93,12 @@ def _make(root: Path, record: Record, wanted: SamplesSettings, base: BaseSetting
     generator = generators.load(base, wanted.steps, wanted.guidance, wanted.batch_size, adapter)
     verifier = IrScore.load(_output(root, "verifier", sheet["verifier"]))
     prompt = Prompt(int(record.key), sheet["prompt"], sheet["caption"])
-    made = remake(generator, verifier, prompt, Recipe.from_json(json.loads(sheet["noise"])))
+    start = starting.Start.from_sheet(sheet)
+    begun: Generator[Any] = generator
+    if start.mode != starting.NONE:
+        starts = starting.Starts(wanted.start, wanted.seed, _output(root, "frames", sheet["frames"]))
+        begun = starts.generator(generator, [start])
+    made = remake(begun, verifier, prompt, Recipe.from_json(json.loads(sheet["noise"])))
     return images.encode(made, wanted.image_format)
 
 

@@ -80,7 +80,7 @@ def test_other_searches_are_settled_already(tmp_path):
 
 
 def test_an_ensemble_ranks_among_unguided_images_that_are_made_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("irgen.verifiers.registry._single", lambda chosen, trained: FakeVerifier())
+    monkeypatch.setattr("irgen.verifiers.registry._single", lambda chosen, trained, teachers: FakeVerifier())
     members = (Member(verifier=RealismChoice()), Member(verifier={"name": "irscore"}))
     asked = SamplesSettings(steps=4, guide=EnsembleChoice(members=members, prompts=3, candidates=2))
     generator = FakeGenerator()

@@ -1,7 +1,7 @@
 """Search over noises: small pure functions of a generator, a verifier, prompts and a budget."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 from irgen.search.candidates import Candidate, Found, Unguided
 from irgen.search.first_order import first_order, first_order_nfe
@@ -70,6 +70,7 @@ def search(
     seed: int,
     attempt: int,
     batch: int,
+    all_images: bool = False,
 ) -> list[Found]:
     """Run the algorithm that the settings name.
 
@@ -81,6 +82,8 @@ def search(
         seed: of the dataset; noises are keyed by it, the prompt's index, their purpose and the attempt.
         attempt: 0, or how many times all candidates were dead before.
         batch: images in memory at once.
+        all_images: keep every finished image, for a choice among all prompts' candidates; else those that the prompt
+            alone may still want.
 
     Returns:
         What was found, in the order of the prompts.
@@ -88,17 +91,18 @@ def search(
     Raises:
         SettingsError: first_order on a generator or verifier without gradients.
     """
+    arguments: dict[str, Any] = {"seed": seed, "attempt": attempt, "batch": batch, "all_images": all_images}
     match settings:
         case RandomSearch():
-            return random(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+            return random(generator, verifier, prompts, settings, **arguments)
         case ZeroOrderSearch():
-            return zero_order(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+            return zero_order(generator, verifier, prompts, settings, **arguments)
         case PathsSearch():
-            return paths(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+            return paths(generator, verifier, prompts, settings, **arguments)
         case FirstOrderSearch():
-            return first_order(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+            return first_order(generator, verifier, prompts, settings, **arguments)
         case HalvingSearch():
-            return halving(generator, verifier, prompts, settings, seed=seed, attempt=attempt, batch=batch)
+            return halving(generator, verifier, prompts, settings, **arguments)
         case _:
             assert_never(settings)
 

@@ -17,6 +17,8 @@ from irgen.search.noises import Recipe
 
 FLAT_SD = 1.0
 """An image whose grey levels have a smaller standard deviation (of 255) shows nothing."""
+SATURATED_SHARE = 0.98
+"""An image of which so much is wholly black or wholly white shows nothing either, whatever its standard deviation."""
 NAN = float("nan")
 
 
@@ -56,12 +58,19 @@ class Bench(Generic[C]):
         found: what there is so far, a prompt each, in their order.
     """
 
-    def __init__(self, generator: Generator[C], verifier: Verifier, prompts: Sequence[Prompt], batch: int) -> None:
-        """Encode the prompts; `batch` is how many images are in memory at once."""
+    def __init__(
+        self,
+        generator: Generator[C],
+        verifier: Verifier,
+        prompts: Sequence[Prompt],
+        batch: int,
+        all_images: bool = False,
+    ) -> None:
+        """Encode the prompts; `batch` is how many images are made at once, `all_images` whether all finished stay."""
         self.generator = generator
         self.verifier = verifier
         self.conditions = generator.encode([prompt.text for prompt in prompts])
-        self.found = [Found(prompt) for prompt in prompts]
+        self.found = [Found(prompt, all_images=all_images) for prompt in prompts]
         self._batch = batch
         self._firsts: dict[int, Track] = {}
 
@@ -141,8 +150,8 @@ class Bench(Generic[C]):
             score = float(scores.value[place])
             reason = scores.reasons[place] if scores.reasons else ""
             # Early previews may well be flat: only a finished image has to show something.
-            flat = finished and float(images[place].std()) < FLAT_SD
-            dead = _why_dead(finite[place], flat, score, reason)
+            shows_nothing = _shows_nothing(images[place]) if finished else ""
+            dead = _why_dead(finite[place], shows_nothing, score, reason)
             parts = {name: float(values[place]) for name, values in scores.parts.items()}
             seen.append(Seen(images[place], NAN if dead else score, parts, dead))
         return seen
@@ -155,11 +164,19 @@ class Bench(Generic[C]):
                 yield together[start : start + self._batch]
 
 
-def _why_dead(finite: bool, flat: bool, score: float, reason: str) -> str:
+def _shows_nothing(image_u8: np.ndarray) -> str:
+    """Return the word for an image, uint8 [H, W, 3], in which nothing can be seen, "" for others."""
+    if float(image_u8.std()) < FLAT_SD:
+        return "flat image"
+    clipped = np.count_nonzero((image_u8 == 0) | (image_u8 == 255)) / image_u8.size
+    return "saturated image" if clipped >= SATURATED_SHARE else ""
+
+
+def _why_dead(finite: bool, shows_nothing: str, score: float, reason: str) -> str:
     if not finite:
         return "latents not finite"
-    if flat:
-        return "flat image"
+    if shows_nothing:
+        return shows_nothing
     if not np.isfinite(score):
         return reason or "score not finite"
     return ""

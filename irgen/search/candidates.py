@@ -62,9 +62,12 @@ class Found:
     Attributes:
         prompt: what was asked for.
         candidates: all that were begun, in order.
-        images: of the finished candidates that may still be wanted, by number: the first, the best and the worst.
+        images: of the finished candidates that may still be wanted, by number: the first, the best and the worst, or
+            all of them.
         previews: decoded and scored on the way; they cost no NFE, but time.
         finished_later: the first candidate's end, where the search had cut it.
+        all_images: whether the images of all finished candidates stay.
+        chosen: the candidate that a choice among all prompts' candidates fell on; None keeps the best.
     """
 
     prompt: Prompt
@@ -72,6 +75,8 @@ class Found:
     images: dict[int, np.ndarray] = field(default_factory=dict)
     previews: int = 0
     finished_later: Unguided | None = None
+    all_images: bool = False
+    chosen: int | None = None
 
     def alive(self) -> list[Candidate]:
         """Return the candidates that could be kept, best first; of equal scores the earlier one."""
@@ -79,7 +84,9 @@ class Found:
 
     @property
     def kept(self) -> Candidate | None:
-        """The best candidate, None where none is a sound image."""
+        """The best candidate, or the chosen one; None where none is a sound image."""
+        if self.chosen is not None:
+            return self.candidates[self.chosen]
         alive = self.alive()
         return alive[0] if alive else None
 
@@ -105,5 +112,7 @@ class Found:
         """Take a finished candidate's image in, and let go of images that can no longer be wanted."""
         self.candidates[candidate.number] = candidate
         self.images[candidate.number] = image
+        if self.all_images:
+            return
         wanted = {0} | {one.number for one in (self.kept, self.worst) if one is not None}
         self.images = {number: image for number, image in self.images.items() if number in wanted}

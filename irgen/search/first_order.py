@@ -41,6 +41,7 @@ def first_order(
     seed: int,
     attempt: int,
     batch: int,
+    all_images: bool = False,
 ) -> list[Found]:
     """Step uphill from the best noise so far, with half the rate where the last step did not lead up.
 
@@ -51,7 +52,7 @@ def first_order(
         SettingsError: a generator or a verifier without gradients.
     """
     slope = Slope(generator, verifier, settings.gradient_steps)
-    bench = Bench(generator, verifier, prompts, batch)
+    bench = Bench(generator, verifier, prompts, batch, all_images)
     climbs = [_Climb(bench, row, settings) for row in range(len(prompts))]
     _render(bench, climbs, independent(bench, settings.warm_start, seed, attempt))
     for _ in range(settings.iterations):
@@ -82,7 +83,7 @@ class Slope(Generic[C]):
             if not isinstance(one, kind):
                 raise SettingsError(
                     f"first_order needs gradients, which {type(one).__name__} does not give",
-                    "Take another algorithm (samples.search), or a FLUX base under IRSCORE.",
+                    "Take another algorithm (samples.search), or let IRSCORE guide (samples.guide).",
                 )
         self._generator = cast("Differentiable[C]", generator)
         self._verifier = cast(DifferentiableVerifier, verifier)

@@ -22,6 +22,7 @@ def halving(
     seed: int,
     attempt: int,
     batch: int,
+    all_images: bool = False,
 ) -> list[Found]:
     """Go through a keep schedule; NFE = sum over its stages of candidates x steps, less where candidates die early.
 
@@ -32,7 +33,7 @@ def halving(
     """
     if settings.schedule[-1][1] != generator.steps:
         raise ValueError(f"the schedule {settings.schedule} does not end at step {generator.steps}")
-    bench = Bench(generator, verifier, prompts, batch)
+    bench = Bench(generator, verifier, prompts, batch, all_images)
     tracks = independent(bench, settings.schedule[0][0], seed, attempt)
     for count, until_step in settings.schedule:
         tracks = bench.best(tracks, count)

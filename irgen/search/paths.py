@@ -41,12 +41,13 @@ def paths(
     seed: int,
     attempt: int,
     batch: int,
+    all_images: bool = False,
 ) -> list[Found]:
     """Search over paths; NFE as `paths_nfe` says, less where candidates die.
 
     A prompt whose paths all die brings nothing.
     """
-    bench = Bench(generator, verifier, prompts, batch)
+    bench = Bench(generator, verifier, prompts, batch, all_images)
     first, rounds = legs(settings, generator.steps)
     tracks = independent(bench, settings.paths, seed, attempt)
     bench.advance(tracks, first)

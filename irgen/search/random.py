@@ -19,9 +19,10 @@ def random(
     seed: int,
     attempt: int,
     batch: int,
+    all_images: bool = False,
 ) -> list[Found]:
     """Render `settings.candidates` independent noises for each prompt; NFE = candidates x steps."""
-    bench = Bench(generator, verifier, prompts, batch)
+    bench = Bench(generator, verifier, prompts, batch, all_images)
     bench.advance(independent(bench, settings.candidates, seed, attempt), generator.steps)
     return bench.done()
 

@@ -20,12 +20,13 @@ def zero_order(
     seed: int,
     attempt: int,
     batch: int,
+    all_images: bool = False,
 ) -> list[Found]:
     """Move a pivot to the best of its neighbours, several times; NFE = steps x (warm_start + neighbours x iterations).
 
     The pivot is the best noise so far, its score is never computed again, and it stays where no neighbour is better.
     """
-    bench = Bench(generator, verifier, prompts, batch)
+    bench = Bench(generator, verifier, prompts, batch, all_images)
     bench.advance(independent(bench, settings.warm_start, seed, attempt), generator.steps)
     for iteration in range(settings.iterations):
         around = [

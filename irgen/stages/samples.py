@@ -8,89 +8,45 @@ former it is finished for the report's sake; what that costs stands apart from t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from irgen import guiding, images, progress, records, seeds, shards, store, weights
+from irgen import choosing, files, guiding, progress, recording, records, seeds, shards, store, weights
 from irgen.captions import forms
 from irgen.errors import StoreError
+from irgen.recording import CANDIDATES, COLUMNS, CONTRASTS, Plan
 from irgen.settings import BaseSettings, CalibratedSearch, SamplesSettings
 from irgen.shards import Sample, ShardedOutput
-from irgen.shards.sample import key
+from irgen.starting import FROM_NOISE, INSERT, Starts
 
 if TYPE_CHECKING:
-    from irgen.search import Candidate, Found, Generator, Prompt, Verifier
+    from irgen.choosing import Choice
+    from irgen.search import Found, Generator, Verifier
 
-VERSION = 2
+VERSION = 4
 ATTEMPTS = 3
 """Tries at an image, each with fresh noises, before a tombstone stands for it."""
-
-COLUMNS = pa.schema(
-    [
-        ("frame_id", pa.string()),
-        ("prompt", pa.string()),
-        ("score", pa.float64()),
-        ("cos_infrared", pa.float64()),
-        ("cos_grayscale", pa.float64()),
-        ("unguided_score", pa.float64()),
-        ("spread", pa.float64()),
-        ("candidate", pa.int32()),
-        ("nfe", pa.int32()),
-        ("previews", pa.int32()),
-        ("unguided_nfe", pa.int32()),
-        ("attempt", pa.int32()),
-    ]
-)
-"""Of the meta table, beside `shards.sample.META`; scores of a tombstone are NaN, as are a guide's without cosines.
-
-`nfe` is the search's, `unguided_nfe` was spent on the first candidate after the search had cut it, and `previews` are
-those that were decoded and scored on the way.
-"""
-CANDIDATES = pa.schema(
-    [
-        ("key", pa.string()),
-        ("attempt", pa.int32()),
-        ("candidate", pa.int32()),
-        ("rank", pa.int32()),
-        ("kept", pa.bool_()),
-        ("step", pa.int32()),
-        ("score", pa.float64()),
-        ("preview", pa.float64()),
-        ("cos_infrared", pa.float64()),
-        ("cos_grayscale", pa.float64()),
-        ("nfe", pa.int32()),
-        ("dead", pa.string()),
-        ("noise", pa.string()),
-    ]
-)
-"""A row a candidate; rank 1 is the best of its attempt, 0 one that is dead or was cut.
-
-`step` is how far it came. Only finished images have a `score`; `preview` is the last one on the way there.
-"""
-CONTRASTS = pa.schema([("key", pa.string()), ("kind", pa.string()), ("score", pa.float64()), ("png", pa.binary())])
-"""Images to compare with: `unguided`, the first candidate, and `worst`, the finished one with the lowest score."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One image to make: what it shall show, and the frame whose caption that is."""
-
-    prompt: Prompt
-    frame_id: str
 
 
 def externals(samples: SamplesSettings, base: BaseSettings) -> dict[str, str]:
     """Name the base's weights, and the guide's that lie on this machine."""
-    return {"base": weights.identity_of(base), **guiding.externals(samples.guide)}
+    return {
+        "base": weights.identity_of(base),
+        **guiding.externals(samples.guide),
+        **choosing.identity(samples.selection),
+    }
 
 
 def run(
-    samples: SamplesSettings, base: BaseSettings, captions: Path, verifier: Path, adapter: Path, out: Path
+    samples: SamplesSettings,
+    base: BaseSettings,
+    captions: Path,
+    verifier: Path,
+    adapter: Path,
+    out: Path,
+    frames: Path | None = None,
+    teachers: Path | None = None,
 ) -> dict[str, Any]:
     """Make the shards that are missing, then sum up.
 
@@ -101,15 +57,54 @@ def run(
         verifier: output of stage verifier.
         adapter: output of stage adapter.
         out: folder to write.
+        frames: output of stage frames, where images start from some or are selected to look like them.
+        teachers: output of stage teachers, where the guide counts what they find.
 
     Raises:
         StoreError: no captions to draw from.
         SettingsError: a budget below one image, or a search that the base or the guide cannot follow.
         WeightsError: weights that are missing or do not fit.
     """
-    wanted = plan(captions, samples)
+    output = make_shards(samples, base, captions, verifier, adapter, out, frames, teachers)
+    return {**output.finish(), **summary(out)}
+
+
+def make_shards(
+    samples: SamplesSettings,
+    base: BaseSettings,
+    captions: Path,
+    verifier: Path,
+    adapter: Path,
+    out: Path,
+    frames: Path | None = None,
+    teachers: Path | None = None,
+    *,
+    bar: progress.Bar = progress.bar,
+    committed: Callable[[int], None] = lambda number: None,
+) -> ShardedOutput:
+    """Make the shards that are missing and that no other process is at; several may do so side by side.
+
+    Args:
+        samples: as the other paths and settings, see `run`.
+        base: the diffusion model.
+        captions: output of stage captions.
+        verifier: output of stage verifier.
+        adapter: output of stage adapter.
+        out: folder to write.
+        frames: output of stage frames, where images start from some or are selected to look like them.
+        teachers: output of stage teachers, where the guide counts what they find.
+        bar: shows how many of the missing images are made.
+        committed: called with each shard's number.
+
+    Returns:
+        The output; not finished yet.
+    """
+    starts = Starts(samples.start, samples.seed, frames) if frames and samples.start.used else None
+    wanted = plan(captions, samples, starts)
     constants = {
         "algorithm": samples.search.algorithm,
+        "guide": samples.guide.name,
+        "selection": samples.selection.net,
         "steps": samples.steps,
         "guidance": samples.guidance,
         "width_px": base.width_px,
@@ -117,6 +112,7 @@ def run(
         "base": weights.identity_of(base),
         "adapter": store.ref(adapter).content,
         "verifier": store.ref(verifier).content,
+        "frames": store.ref(frames).content if frames else "",
     }
     output = ShardedOutput.open(
         out,
@@ -131,23 +127,27 @@ def run(
 
         generator = generators.load(base, samples.steps, samples.guidance, samples.batch_size, adapter)
         prompts = [each.prompt for each in wanted]
-        judge = guiding.load(generator, prompts, samples, verifier, out)
-        settled = samples.model_copy(update={"search": guiding.settle(generator, judge, prompts, samples, out)})
-        with progress.bar("samples", sum(len(output.items(number)) for number in missing)) as advance:
+        # What is measured before the first image is measured once, by whoever comes first.
+        with store.exclusive(out / files.TMP / "guide"):
+            judge = guiding.load(generator, prompts, samples, verifier, out, teachers)
+            settled = samples.model_copy(update={"search": guiding.settle(generator, judge, prompts, samples, out)})
+            choice = choosing.load(samples.selection, frames, out) if frames and samples.selection.net else None
+        with bar("samples", sum(len(output.items(number)) for number in missing)) as advance:
             for number in output.pending():
+                chosen = [wanted[index] for index in output.items(number)]
                 with output.shard(number) as shard:
-                    for group in _groups(output.items(number), samples.prompts_at_once):
-                        for sample in make(generator, judge, [wanted[index] for index in group], settled, constants):
-                            shard.add(sample)
-                        advance(len(group))
-    return {**output.finish(), **summary(out)}
+                    for sample in make(generator, judge, chosen, settled, constants, starts, choice, advance):
+                        shard.add(sample)
+                committed(number)
+    return output
 
 
-def plan(captions: Path, samples: SamplesSettings) -> list[Plan]:
-    """Choose a prompt for each image: train captions in rounds, each round in its own seeded order.
+def plan(captions: Path, samples: SamplesSettings, starts: Starts | None = None) -> list[Plan]:
+    """Choose a prompt for each image: train captions in rounds, each round in its own seeded order, or by a mix.
 
     Raises:
         StoreError: there is no caption of the train split.
+        SettingsError: a mix that these captions cannot give.
     """
     from irgen.search import Prompt
 
@@ -155,12 +155,23 @@ def plan(captions: Path, samples: SamplesSettings) -> list[Plan]:
     if not rows:
         raise StoreError(f"{captions}: no caption of the train split", "Give the source frames of its training sets.")
     chosen = []
-    for start in range(0, samples.images, len(rows)):
-        order = seeds.generator(samples.seed, start // len(rows), "plan").permutation(len(rows))
-        for index in range(start, min(start + len(rows), samples.images)):
-            row = rows[order[index - start]]
-            chosen.append(Plan(Prompt(index, forms.infrared(row.caption), row.caption), row.frame_id))
+    for index, number in enumerate(_order([row.caption for row in rows], samples)):
+        row = rows[number]
+        start = starts.choose(index, row.frame_id) if starts else FROM_NOISE
+        text = starts.caption(start, captions) if starts and start.mode == INSERT else row.caption
+        chosen.append(Plan(Prompt(index, forms.infrared(text), text), start.frame_id or row.frame_id, start))
     return chosen
+
+
+def _order(captions: Sequence[str], samples: SamplesSettings) -> list[int]:
+    """Return which caption each image has."""
+    if samples.mix:
+        from irgen import balance
+
+        return balance.choose(captions, samples.images, samples.mix, samples.seed)
+    rounds = range(-(-samples.images // len(captions)))
+    orders = [seeds.generator(samples.seed, one, "plan").permutation(len(captions)) for one in rounds]
+    return [int(number) for order in orders for number in order][: samples.images]
 
 
 def make(
@@ -169,8 +180,11 @@ def make(
     wanted: Sequence[Plan],
     settings: SamplesSettings,
     constants: Mapping[str, Any],
-) -> list[Sample]:
-    """Search one image each for some prompts; where all candidates die, again with fresh noises.
+    starts: Starts | None = None,
+    choice: Choice | None = None,
+    advance: progress.Advance = lambda count: None,
+) -> Iterator[Sample]:
+    """Search one image for each prompt of a shard.
 
     Args:
         generator: text and noise to image.
@@ -178,29 +192,57 @@ def make(
         wanted: what to make.
         settings: search (a calibrated one settled), seed and image format.
         constants: what every score sheet says of the run.
+        starts: what images start from, where some do not start from noise.
+        choice: keeps what together looks most real, in place of each prompt's best; all finished images of `wanted`
+            are then in memory.
+        advance: called with how many prompts were searched.
 
-    Returns:
+    Yields:
         Samples or, after `ATTEMPTS`, tombstones, in the order of `wanted`.
     """
+
+    def searched() -> Iterator[tuple[Plan, list[Found]]]:
+        for group in _groups(wanted, settings.prompts_at_once):
+            yield from zip(group, _find(generator, verifier, group, settings, starts, choice is not None), strict=True)
+            advance(len(group))
+
+    pairs: Iterable[tuple[Plan, list[Found]]] = searched()
+    if choice:
+        pairs = list(pairs)
+        choice.choose([tries[-1] for _, tries in pairs])
+    for each, tries in pairs:
+        yield recording.sample(each, tries, settings.image_format, {**constants, "seed": str(settings.seed)})
+
+
+def _find(
+    generator: Generator[Any],
+    verifier: Verifier,
+    wanted: Sequence[Plan],
+    settings: SamplesSettings,
+    starts: Starts | None,
+    all_images: bool,
+) -> list[list[Found]]:
+    """Return all attempts for each prompt; where all candidates die, there is another with fresh noises."""
     from irgen.search import search
 
     assert not isinstance(settings.search, CalibratedSearch)
     tries: dict[int, list[Found]] = {each.prompt.index: [] for each in wanted}
     for attempt in range(ATTEMPTS):
-        open_ones = [each.prompt for each in wanted if not _kept(tries[each.prompt.index])]
-        if not open_ones:
-            break
-        for found in search(
-            generator,
-            verifier,
-            open_ones,
-            settings.search,
-            seed=settings.seed,
-            attempt=attempt,
-            batch=settings.batch_size,
-        ):
-            tries[found.prompt.index].append(found)
-    return [_sample(each, tries[each.prompt.index], settings, constants) for each in wanted]
+        open_ones = [each for each in wanted if not recording.kept_of(tries[each.prompt.index])]
+        for part in _by_mode(open_ones):
+            begun = starts.generator(generator, [each.start for each in part]) if starts else generator
+            for found in search(
+                begun,
+                verifier,
+                [each.prompt for each in part],
+                settings.search,
+                seed=settings.seed,
+                attempt=attempt,
+                batch=settings.batch_size,
+                all_images=all_images,
+            ):
+                tries[found.prompt.index].append(found)
+    return [tries[each.prompt.index] for each in wanted]
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -220,93 +262,12 @@ def summary(folder: Path) -> dict[str, Any]:
     }
 
 
-def _kept(tries: Sequence[Found]) -> Candidate | None:
-    return tries[-1].kept if tries else None
+def _by_mode(wanted: Sequence[Plan]) -> list[list[Plan]]:
+    """Part images by what they start from: those that start alike have their steps in common."""
+    modes = dict.fromkeys(each.start.mode for each in wanted)
+    return [[each for each in wanted if each.start.mode == mode] for mode in modes]
 
 
-def _sample(each: Plan, tries: Sequence[Found], settings: SamplesSettings, constants: Mapping[str, Any]) -> Sample:
-    last, kept = tries[-1], _kept(tries)
-    attempt = len(tries) - 1
-    alive = last.alive()
-    nan = float("nan")
-    unguided = last.unguided
-    measured = {
-        "score": kept.score if kept else nan,
-        "cos_infrared": kept.parts.get("cos_infrared", nan) if kept else nan,
-        "cos_grayscale": kept.parts.get("cos_grayscale", nan) if kept else nan,
-        "unguided_score": unguided.score if unguided else nan,
-        "spread": alive[0].score - alive[-1].score if alive else nan,
-    }
-    row = {
-        **measured,
-        "frame_id": each.frame_id,
-        "prompt": each.prompt.text,
-        "candidate": kept.number if kept else -1,
-        "nfe": sum(found.nfe for found in tries),
-        "previews": sum(found.previews for found in tries),
-        "unguided_nfe": unguided.nfe if unguided else 0,
-        "attempt": attempt,
-    }
-    tables = {"candidates": _candidate_rows(tries), "contrasts": _contrast_rows(last) if kept else []}
-    if kept is None:
-        reasons = sorted({one.dead for one in last.candidates} - {""})
-        reason = f"all candidates dead in {len(tries)} attempts: {', '.join(reasons)}"
-        return Sample(each.prompt.index, b"", settings.image_format, {}, "", row, tables, reason)
-    sheet = {
-        **constants,
-        **{name: value for name, value in row.items() if not name.startswith("cos_")},
-        **kept.parts,
-        # The sheet knows no NaN: where the first candidate is dead, the kept one is all there is to compare with.
-        "unguided_score": unguided.score if unguided else kept.score,
-        "key": key(each.prompt.index),
-        "caption": each.prompt.caption,
-        "candidates": len(last.candidates),
-        "rank": 1,
-        # In words: a list of perturbations, empty in most samples, has no type that readers could infer.
-        "noise": json.dumps(kept.recipe.to_json(), sort_keys=True),
-        "seed": str(settings.seed),
-    }
-    image = images.encode(last.images[kept.number], settings.image_format)
-    return Sample(each.prompt.index, image, settings.image_format, sheet, each.prompt.caption, row, tables)
-
-
-def _candidate_rows(tries: Sequence[Found]) -> list[dict[str, Any]]:
-    rows = []
-    for attempt, found in enumerate(tries):
-        ranks = {one.number: rank for rank, one in enumerate(found.alive(), start=1)}
-        for one in found.candidates:
-            rows.append(
-                {
-                    "key": key(found.prompt.index),
-                    "attempt": attempt,
-                    "candidate": one.number,
-                    "rank": ranks.get(one.number, 0),
-                    "kept": ranks.get(one.number) == 1,
-                    "step": one.step,
-                    "score": one.score,
-                    "preview": one.preview,
-                    "cos_infrared": one.parts.get("cos_infrared", float("nan")),
-                    "cos_grayscale": one.parts.get("cos_grayscale", float("nan")),
-                    "nfe": one.nfe,
-                    "dead": one.dead,
-                    "noise": json.dumps(one.recipe.to_json(), sort_keys=True),
-                }
-            )
-    return rows
-
-
-def _contrast_rows(found: Found) -> list[dict[str, Any]]:
-    chosen = {}
-    if found.unguided:
-        chosen["unguided"] = (found.unguided.score, found.unguided.image)
-    if found.worst:
-        chosen["worst"] = (found.worst.score, found.images[found.worst.number])
-    return [
-        {"key": key(found.prompt.index), "kind": kind, "score": score, "png": images.encode(image, "png")}
-        for kind, (score, image) in chosen.items()
-    ]
-
-
-def _groups(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+def _groups(items: Sequence[Plan], size: int) -> Iterator[Sequence[Plan]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
