@@ -2,20 +2,26 @@
 
 from irgen.shards.commit import ShardedOutput
 from irgen.shards.gc import gc
+from irgen.shards.opening import collate, open_dataset, open_indexed
 from irgen.shards.reader import Record, candidates, image, parts, read, read_shard, table
 from irgen.shards.sample import Sample
-from irgen.shards.verify import verify
+from irgen.shards.verify import outputs, unfinished, verify
 
 __all__ = [
     "Record",
     "Sample",
     "ShardedOutput",
     "candidates",
+    "collate",
     "gc",
     "image",
+    "open_dataset",
+    "open_indexed",
+    "outputs",
     "parts",
     "read",
     "read_shard",
     "table",
+    "unfinished",
     "verify",
 ]

@@ -1,144 +1,204 @@
-"""The dataset's card: a README.md as the Hugging Face hub reads it."""
+"""The dataset's card: a README.md as the Hugging Face hub reads it, of the dataset itself and of each export."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from irgen import files, records, store
+from irgen.errors import StoreError
 from irgen.settings import ShardsSettings
+from irgen.shards import evidence, licences
+from irgen.shards.card_text import EXPORT, LABELLED_LIMITS, LIMITS, MODES, RECORDS, TEXT, UNLABELLED_LIMITS
 from irgen.shards.commit import RUN
 from irgen.shards.commit import records as commit_records
+from irgen.shards.dataset import Dataset, Thresholds
+from irgen.shards.evidence import table
+from irgen.shards.reader import REMAKE
+from irgen.shards.sample import BOX, BOXES
 
-SOURCES = {
-    "kaist": "KAIST Multispectral Pedestrian, CC BY-NC-SA 4.0",
-    "roadscene": "RoadScene, no licence stated; derived from FLIR video",
-    "hit-uav": "HIT-UAV, CC BY 4.0",
-    "folder": "a folder of images; see its owner's licence",
-    "miniature": "irgen's built-in drawn scenes, Apache-2.0",
-}
-BASES = {
-    "flux.1-dev": "FLUX.1-dev: its licence is non-commercial and speaks of outputs, too",
-    "flux.1-schnell": "FLUX.1-schnell: Apache-2.0",
-    "miniature": "irgen's built-in miniature, Apache-2.0",
-}
-
-LICENCES = {"kaist": "cc-by-nc-sa-4.0", "hit-uav": "cc-by-4.0"}
-"""Of the card where the settings name none: what is made of such frames is shared under their licence."""
-
-TEXT = """\
-# Synthetic infrared images
-
-{description}
-
-{images} images in {shards} shards; {failed} more of the {rows} planned could not be made and are listed with the
-reason. Made by irgen: a diffusion model adapted to infrared, and a search over noises for the image that a verifier of
-infrared believes most.
-
-## A record
-
-| member | what |
-|---|---|
-| `<key>.{image_format}` | the image |
-| `<key>.txt` | its caption |
-| `<key>.json` | its score sheet: `{fields}` |
-
-`score` is IRSCORE, of the cosines `cos_infrared` and `cos_grayscale`; `unguided_score` is that of the image that no
-search would have given; `spread` lies between the best and the worst candidate; `noise` is the recipe by which the
-noise can be made again; `base`, `adapter` and `verifier` are fingerprints. `index.parquet` has a row a key, with the
-image's shard, `offset`, `bytes` and `sha256`; of what could not be made the `status` is `failed`. `manifest.json` lists
-every file with its sha256; `irgen verify` compares them.
-
-```python
-import glob, webdataset  # with WDS_SECURE=1 in the environment it runs nothing that it finds in a tar
-for sample in webdataset.WebDataset(sorted(glob.glob("shards/*.tar")), shardshuffle=False).decode("pil"):
-    print(sample["__key__"], sample["{image_format}"].size, sample["json"]["score"], sample["txt"])
-```
-
-```python
-import datasets
-for row in datasets.load_dataset("webdataset", data_files="shards/*.tar", split="train"):
-    print(row["__key__"], row["{image_format}"].size, row["json"]["score"], row["txt"])
-```
-
-```python
-import io, pandas, PIL.Image
-for row in pandas.read_parquet("index.parquet").query("status == 'ok'").itertuples():
-    with open(row.shard, "rb") as tar:  # a plain tar: `tar xf` and Python's tarfile read it, too
-        tar.seek(row.offset)
-        print(row.key, PIL.Image.open(io.BytesIO(tar.read(row.bytes))).size, row.score)
-```
-
-## How it was made
-
-| | |
-|---|---|
-| frames | {source} |
-| captions | {captions} |
-| base | {model}, `{base}` |
-| adapter | `{adapter}` |
-| verifier | `{verifier}` |
-| search | {algorithm}, {steps} steps |
-| samples | `{samples}` |
-
-## Sources and licences
-
-- frames: {source_licence}
-- base model: {base_licence}
-
-## Known limits
-
-The images carry captions, not boxes. The verifier that chose them also scored them: read IRSCORE beside the report's
-distances, which it has not seen. What the base has never drawn, the search cannot find.
-"""
+FACTS = "card.json"
+"""What a card says, as data: an export, which may lie anywhere, words its own card from it."""
 
 
-def write(settings: ShardsSettings, frames: Path, captions: Path, samples: Path, figures: Mapping[str, Any]) -> str:
-    """Return the card's text.
+def write(facts: Mapping[str, Any]) -> str:
+    """Return the card of the dataset itself, which knows neither its report nor its audit: both come after it.
+
+    Args:
+        facts: as `gather` returns them.
+    """
+    image_format = facts["image_format"]
+    data = {
+        "configs": [{"config_name": "default", "data_files": "shards/*.tar"}],
+        "dataset_info": {"features": _features(facts["sheet"], image_format)},
+    }
+    told = RECORDS.format(image_format=image_format, fields="`, `".join(facts["sheet"]))
+    later = "`irgen export` writes it into its card, where there is one."
+    return _card(facts, data, told, audit=later, validation=later, teachers="", **facts["figures"])
+
+
+def read_facts(dataset: Dataset) -> dict[str, Any]:
+    """Read what the cards of a dataset say.
+
+    Raises:
+        StoreError: it has none, being made by an earlier irgen.
+    """
+    try:
+        return json.loads((dataset.folder / FACTS).read_bytes())
+    except OSError as error:
+        raise StoreError(f"{dataset.folder / FACTS}: cannot be read ({error.strerror})", REMAKE) from error
+
+
+def export(
+    dataset: Dataset,
+    form: str,
+    notes: str,
+    data: Mapping[str, Any],
+    thresholds: Thresholds,
+    figures: Mapping[str, Any],
+) -> str:
+    """Return the card of an export, with all that is known by now.
+
+    Args:
+        dataset: that was exported.
+        form: coco, yolo, hf or voc.
+        notes: what the export's files are; `{image_format}` stands for png or jpg.
+        data: what the header says of the data, where the hub can read them.
+        thresholds: of the export.
+        figures: images, boxes, ..., and warnings, as `irgen.exports.Exported` has them.
+
+    Raises:
+        StoreError: the dataset has no facts.
+    """
+    facts = read_facts(dataset)
+    told = EXPORT.format(
+        form=form,
+        notes=notes.replace("{image_format}", facts["image_format"]),
+        min_score=thresholds.min_score,
+        min_agreement=thresholds.min_agreement,
+        warnings="\n".join(f"- **{warning}**" for warning in figures["warnings"]),
+        **{name: value for name, value in figures.items() if name != "warnings"},
+    )
+    found = {"audit": evidence.audit(evidence.read_audit(dataset))}
+    found |= {"teachers": evidence.teachers(evidence.read_teachers(dataset))}
+    found |= {"validation": evidence.validation(evidence.read_report(dataset))}
+    facts["settings"] |= evidence.settings(dataset)
+    return _card(facts, data, told, **found, **facts["figures"])
+
+
+def gather(
+    settings: ShardsSettings,
+    frames: Path,
+    captions: Path,
+    samples: Path,
+    labels: Path,
+    figures: Mapping[str, Any],
+    outcome: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Gather what every card of a dataset says, JSON-able.
 
     Args:
         settings: licence and description.
         frames: output of stage frames.
         captions: output of stage captions.
         samples: output of stage samples.
-        figures: rows, images, failed and shards.
+        labels: output of stage labels.
+        figures: rows, images, failed, shards and labels.
+        outcome: see `irgen.shards.outcome`.
 
     Raises:
         StoreError: one of the outputs is damaged.
     """
+    known = [store.read_manifest(folder)["settings"] for folder in (frames, captions, samples, labels)]
     source = store.read_manifest(frames)["settings"]["frames"]["source"]
     made = store.read_manifest(samples)
     run = files.read_sealed(samples / RUN)
     origins = Counter(row.origin for row in records.read_rows(captions / "captions.parquet", records.Caption))
-    sheet: Mapping[str, str] = next((record["sheet"] for record in commit_records(samples) if record["sheet"]), {})
+    sheet: dict[str, Any] = next((record["sheet"] for record in commit_records(samples) if record["sheet"]), {})
     model = made["settings"]["base"]["model"]
-    data = DatasetCardData(
-        license=settings.licence or LICENCES.get(source, "other"),
-        task_categories=["text-to-image"],
+    return {
+        "licence": licences.licence(settings.licence, source, model),
+        "description": settings.description or "Long-wave infrared street scenes.",
+        "image_format": made["settings"]["samples"]["image_format"],
+        "sheet": {**sheet, "agreement": "float", BOXES: [BOX], "label_mode": "str"},
+        "source": source,
+        "captions": ", ".join(f"{count} by {origin}" for origin, count in sorted(origins.items())),
+        "model": "/".join(Path(model).parts[-2:]),
+        "run": {name: run[name] for name in ("base", "adapter", "verifier", "algorithm", "steps")},
+        "samples": made["fingerprint"],
+        "settings": {name: section for sections in known for name, section in sections.items()},
+        "figures": dict(figures),
+        "outcome": list(outcome),
+    }
+
+
+def _card(facts: Mapping[str, Any], data: Mapping[str, Any], told: str, **parts: Any) -> str:
+    labels = facts["figures"]["labels"]
+    header = DatasetCardData(
+        license=facts["licence"],
+        task_categories=["text-to-image", *(["object-detection"] if labels["boxes"] else [])],
         tags=["infrared", "lwir", "thermal", "synthetic", "webdataset"],
-        configs=[{"config_name": "default", "data_files": "shards/*.tar"}],
+        **data,
     )
+    run = facts["run"]
+    made = {
+        "frames": facts["source"],
+        "captions": facts["captions"],
+        "base": f"{facts['model']}, `{run['base']}`",
+        "adapter": f"`{run['adapter']}`",
+        "verifier": f"`{run['verifier']}`",
+        "search": f"{run['algorithm']}, {run['steps']} steps",
+        "samples": f"`{facts['samples']}`",
+    }
     text = TEXT.format(
-        description=settings.description or "Long-wave infrared street scenes.",
-        image_format=made["settings"]["samples"]["image_format"],
-        fields="`, `".join(sheet),
-        source=source,
-        captions=", ".join(f"{count} by {origin}" for origin, count in sorted(origins.items())),
-        model="/".join(Path(model).parts[-2:]),
-        base=run["base"],
-        adapter=run["adapter"],
-        verifier=run["verifier"],
-        samples=made["fingerprint"],
-        algorithm=run["algorithm"],
-        steps=run["steps"],
-        source_licence=SOURCES[source],
-        base_licence=next(
-            (terms for name, terms in BASES.items() if name in model.lower()), "see the model's own card"
-        ),
-        **figures,
+        description=facts["description"],
+        records=told,
+        labels=_labels(labels),
+        outcome=_outcome(facts["outcome"]),
+        made=table(("", ""), made.items()),
+        settings=yaml.safe_dump(facts["settings"], allow_unicode=True, width=110).strip(),
+        source_licence=licences.SOURCES[facts["source"]],
+        base_licence=licences.base_terms(facts["model"]),
+        limits=LIMITS.format(labels=LABELLED_LIMITS if labels["boxes"] else UNLABELLED_LIMITS),
+        **{name: value for name, value in parts.items() if name != "labels"},
     )
-    return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+    return str(DatasetCard(f"---\n{header.to_yaml()}\n---\n\n{text}"))
+
+
+def _labels(labels: Mapping[str, Any]) -> str:
+    """Word how the boxes were made, and how many there are."""
+    modes = [f"- **{mode}** ({count} images): {MODES.get(mode, mode)}" for mode, count in labels["modes"].items()]
+    rows = [(name, str(count)) for name, count in labels["boxes_by_class"].items()]
+    rows += [("to be ignored", str(labels["ignored"]))]
+    rows += [(f"left out: {reason}", str(count)) for reason, count in labels["rejected"].items()]
+    told = f"Mean agreement of the boxes with the captions: {labels['agreement']:.3f}. Thresholds are asked when the "
+    told += "dataset is read or exported (`min_score`, `min_agreement`): nothing need be made anew to be stricter."
+    return "\n\n".join(["\n".join(modes), table(("boxes", "N"), rows), told] if rows[:-1] else modes)
+
+
+def _outcome(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = ("asked", "found", "ignored")
+    cells = [[row["what"], *("" if row[name] == -1 else str(row[name]) for name in names)] for row in rows]
+    return table(("", "asked", "found", "under ignore boxes"), cells)
+
+
+def _features(sheet: Mapping[str, Any], image_format: str) -> list[dict[str, Any]]:
+    """Return the columns of the dataset's own shards as a card's header spells them."""
+    columns = [{"name": image_format, "dtype": "image"}, {"name": "json", **_kind(sheet)}]
+    return columns + [{"name": name, "dtype": "string"} for name in ("txt", "__key__", "__url__")]
+
+
+def _kind(shape: Any) -> dict[str, Any]:
+    """Return what a header says of a column whose score sheets have this shape."""
+    if isinstance(shape, Mapping):
+        return {"struct": [{"name": name, **_kind(part)} for name, part in shape.items()]}
+    if isinstance(shape, list):
+        inner = _kind(shape[0])
+        return {"list": inner.get("struct") or inner["dtype"]}
+    return {"dtype": {"bool": "bool", "int": "int64", "float": "float64", "str": "string"}[shape]}

@@ -79,10 +79,10 @@ class ShardedOutput:
         """
         document = {**run, "items": items, "items_per_shard": per_shard}
         for part in (SHARDS, COMMIT):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder / part)
         if not (folder / RUN).exists():
             with _scratch(folder, RUN) as scratch:
-                (scratch / RUN).write_bytes(files.sealed(document))
+                files.write_scratch(scratch / RUN, files.sealed(document))
                 files.publish_first(scratch / RUN, folder / RUN)
         _refuse_other(folder / RUN, document)
         schemas = {TABLE: pa.unify_schemas([META, columns]), **(tables or {})}
@@ -155,7 +155,7 @@ class ShardedOutput:
                 "Remove it, run its stage again.",
             )
         for path in orphans(self.folder):
-            path.unlink(missing_ok=True)
+            files.remove(path)
         self._sweep()
         return {"rows": self._items, "shards": self.count}
 
@@ -163,22 +163,25 @@ class ShardedOutput:
         """Remove the scratch of shards, whoever left it; another's manifest may be on its way beside it."""
         scratch = self.folder / files.TMP
         for pattern in (f"{RUN}.*", "[0-9]*.*"):
-            for path in scratch.glob(pattern):
+            for path in _now(scratch, pattern):
                 if path.is_dir():
                     files.remove_tree(path)
                 else:
-                    path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            scratch.rmdir()
+                    files.remove(path)
+        files.remove_folder(scratch)
 
     def _committed(self, number: int, *, hashes: bool = False) -> bool:
-        """Say whether a shard's commit record and the files that it names are there and sound."""
+        """Say whether a shard's commit record and the files that it names are there and sound.
+
+        Raises:
+            OSError: one cannot be read; that costs the run, and not the shard.
+        """
         try:
-            record = files.read_sealed(record_path(self.folder, number))
+            record = _read_record(self.folder, number)
             parts = record["parts"]
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError) as error:
+        except ValueError as error:
             log.warning("%s: %s; its shard is made again", record_path(self.folder, number), error)
             return False
         if (record["shard"], set(parts)) != (number, {SHARDS, *self._tables}):
@@ -193,7 +196,7 @@ class ShardedOutput:
 
     def _withdraw(self, number: int) -> None:
         """Remove the commit record of a shard that is to be made again."""
-        record_path(self.folder, number).unlink(missing_ok=True)
+        files.remove(record_path(self.folder, number))
 
     def _commit(self, number: int, writer: ShardWriter, scratch: Path) -> None:
         if not self._committed(number):
@@ -201,7 +204,8 @@ class ShardedOutput:
         sources = {SHARDS: writer.path}
         for name, schema in self._tables.items():
             sources[name] = scratch / f"{name}.parquet"
-            pq.write_table(pa.Table.from_pylist(writer.rows[name], schema=schema), sources[name], compression="zstd")
+            with files.create(sources[name]) as stream:
+                pq.write_table(pa.Table.from_pylist(writer.rows[name], schema=schema), stream, compression="zstd")
         parts = {name: self._named(source, name, number) for name, source in sources.items()}
         record = {
             "shard": number,
@@ -210,7 +214,7 @@ class ShardedOutput:
             "sheet": writer.sheet,
             "parts": parts,
         }
-        (scratch / "record.json").write_bytes(files.sealed(record))
+        files.write_scratch(scratch / "record.json", files.sealed(record))
         # What a full disk can refuse is on it before the first file gets its name.
         for source in sources.values():
             files.fsync(source)
@@ -221,13 +225,14 @@ class ShardedOutput:
         except BaseException:
             if not self._committed(number):
                 for part in parts.values():
-                    (self.folder / part["path"]).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        files.remove(self.folder / part["path"])
             raise
 
     def _named(self, source: Path, part: str, number: int) -> dict[str, Any]:
         """Name a finished file by its content: where that name is taken, the same bytes bear it."""
         sha256 = files.sha256_file(source)
-        (self.folder / part).mkdir(exist_ok=True)
+        files.make_folder(self.folder / part)
         name = f"{part}/{number:06d}-{sha256[:SHA_DIGITS]}{source.suffix}"
         return {"path": name, "sha256": sha256, "bytes": source.stat().st_size}
 
@@ -235,9 +240,9 @@ class ShardedOutput:
         path = self.folder / files.TMP / f"{number:06d}.lock"
         while True:
             # Another writer may be finishing, and its scratch goes at any moment.
-            path.parent.mkdir(exist_ok=True)
+            files.make_scratch(path.parent)
             with contextlib.suppress(FileNotFoundError):
-                return path.open("w")
+                return files.open_lock(path)
 
 
 class ShardWriter:
@@ -317,7 +322,9 @@ def read_run(folder: Path) -> list[range]:
     try:
         run = files.read_sealed(path)
         items, per_shard = int(run["items"]), int(run["items_per_shard"])
-    except (OSError, ValueError, KeyError) as error:
+        if items < 0 or per_shard < 1:
+            raise ValueError(f"{items} items, {per_shard} a shard")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: unreadable or damaged ({error})", "Remove its folder and run its stage.") from error
     return [range(start, min(start + per_shard, items)) for start in range(0, items, per_shard)]
 
@@ -337,12 +344,32 @@ def records(folder: Path) -> list[dict[str, Any]]:
     for number in range(len(read_run(folder))):
         path = record_path(folder, number)
         try:
-            found.append(files.read_sealed(path))
+            found.append(_read_record(folder, number))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: {error}", "Run its stage again.") from error
     return found
+
+
+def _read_record(folder: Path, number: int) -> dict[str, Any]:
+    """Read a shard's commit record.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or names files outside the output.
+    """
+    record = files.read_sealed(record_path(folder, number))
+    try:
+        for part in record["parts"].values():
+            files.inside(folder, part["path"])
+            if not isinstance(part["sha256"], str) or not isinstance(part["bytes"], int):
+                raise ValueError(f"says no size or digest of {part['path']}")
+        if {"shard", "rows", "members", "sheet"} - {*record}:
+            raise ValueError("lacks a field")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not a commit record ({error})") from error
+    return record
 
 
 def orphans(folder: Path) -> list[Path]:
@@ -363,11 +390,19 @@ def orphans(folder: Path) -> list[Path]:
     ]
 
 
+def _now(folder: Path, pattern: str) -> list[Path]:
+    """List what matches in a folder that another writer may be removing."""
+    try:
+        return sorted(folder.glob(pattern))
+    except FileNotFoundError:
+        return []
+
+
 @contextlib.contextmanager
 def _scratch(folder: Path, name: str) -> Iterator[Path]:
     """Yield a folder of one's own in `_tmp/`, and remove it."""
     scratch = folder / files.TMP / f"{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    scratch.mkdir(parents=True)
+    files.make_scratch(scratch)
     try:
         yield scratch
     finally:

@@ -44,7 +44,7 @@ def gc(path: Path, dry_run: bool = False) -> list[Path]:
                 if each.is_dir():
                     files.remove_tree(each)
                 else:
-                    each.unlink(missing_ok=True)
+                    files.remove(each)
     return found
 
 

@@ -64,7 +64,7 @@ def parts(folder: Path, name: str) -> list[Path]:
 
 def table(folder: Path, name: str = TABLE) -> pd.DataFrame:
     """Read a table of all shards, in order; empty where there is none."""
-    tables = [pq.read_table(path) for path in parts(folder, name)]
+    tables = [_table(path) for path in parts(folder, name)]
     return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
 
 
@@ -82,7 +82,7 @@ def read(folder: Path) -> Iterator[Record]:
         StoreError: a shard is damaged, or has not the images of its table.
     """
     for meta, tar in zip(parts(folder, TABLE), parts(folder, SHARDS), strict=True):
-        rows = pq.read_table(meta, columns=["key", "sha256"], filters=[("status", "=", "ok")]).to_pylist()
+        rows = _table(meta, columns=["key", "sha256"], filters=[("status", "=", "ok")]).to_pylist()
         for row, record in zip_longest(rows, read_shard(tar)):
             if row is None or record is None or record.key != row["key"]:
                 raise StoreError(f"{tar}: has not the images of its table", REMAKE)
@@ -101,9 +101,14 @@ def read_shard(path: Path) -> Iterator[Record]:
     current = ""
     for info, data in tar_members(path):
         key, _, suffix = info.name.partition(".")
-        if key != current and members:
-            yield _record(path, current, members)
+        if key != current:
+            if key < current:
+                raise StoreError(f"{path}: {info.name} comes after {current}", REMAKE)
+            if members:
+                yield _record(path, current, members)
             members = {}
+        if suffix in members:
+            raise StoreError(f"{path}: holds {info.name} twice", REMAKE)
         current = key
         members[suffix] = data
     if members:
@@ -120,14 +125,16 @@ def tar_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
                 key, _, suffix = info.name.partition(".")
-                if not info.isreg() or not key.isdigit() or suffix not in SUFFIXES:
+                # A sparse member claims any length without having it; irgen writes neither those nor pax headers.
+                is_plain = info.type == tarfile.REGTYPE and not info.pax_headers and info.sparse is None
+                if not is_plain or not key.isdecimal() or suffix not in SUFFIXES:
                     raise StoreError(f"{path}: holds {info.name!r}, which does not belong there", REMAKE)
                 stream = tar.extractfile(info)
                 data = stream.read() if stream else b""
                 if len(data) != info.size:
                     raise StoreError(f"{path}: {info.name} is cut", REMAKE)
                 yield info, data
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise StoreError(f"{path}: not a sound tar ({error})", REMAKE) from error
 
 
@@ -142,7 +149,7 @@ def image(folder: Path, key: str) -> bytes:
     for number, items in enumerate(read_run(folder)):
         if number not in metas or not key.isdigit() or int(key) not in items:
             continue
-        for row in pq.read_table(metas[number], filters=[("key", "=", key), ("status", "=", "ok")]).to_pylist():
+        for row in _table(metas[number], filters=[("key", "=", key), ("status", "=", "ok")]).to_pylist():
             with tars[number].open("rb") as stream:
                 stream.seek(row["offset"])
                 data = stream.read(row["bytes"])
@@ -152,12 +159,20 @@ def image(folder: Path, key: str) -> bytes:
     raise StoreError(f"{folder}: has no image {key}")
 
 
+def _table(path: Path, **what: Any) -> pa.Table:
+    """Read a Parquet file, or what of it is wanted."""
+    try:
+        return pq.read_table(path, **what)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StoreError(f"{path}: not a sound table ({str(error).splitlines()[0]})", REMAKE) from error
+
+
 def _record(path: Path, key: str, members: dict[str, bytes]) -> Record:
     for image_format in IMAGE_FORMATS:
         if set(members) == {image_format, "json", "txt"}:
             try:
                 sheet, caption = json.loads(members["json"]), members["txt"].decode()
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise StoreError(f"{path}: record {key} is damaged ({error})", REMAKE) from error
             return Record(key, members[image_format], image_format, sheet, caption)
     raise StoreError(f"{path}: record {key} has members {sorted(members)}", REMAKE)

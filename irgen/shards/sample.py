@@ -14,6 +14,15 @@ from irgen.shards.tar import TarWriter
 
 KEY_DIGITS = 9
 
+BOXES = "boxes"
+"""The one list of a score sheet that may be empty: what a box is, is known."""
+BOX = {
+    "label": "str",
+    **dict.fromkeys(("x_px", "y_px", "w_px", "h_px", "score", "teacher_iou"), "float"),
+    "source": "str",
+    "ignore": "bool",
+}
+
 META = pa.schema(
     [
         ("key", pa.string()),
@@ -97,6 +106,10 @@ def shape(value: Any, name: str = "sheet") -> Any:
     Raises:
         ValueError: a null, an empty list, a list of several types, or something that is not JSON.
     """
+    if name == f"sheet.{BOXES}":
+        if any(shape(box, f"{name}[]") != BOX for box in value):
+            raise ValueError(f"{name} = {value}: not all are boxes, with {', '.join(BOX)}")
+        return [BOX]
     if isinstance(value, Mapping):
         return {str(field): shape(part, f"{name}.{field}") for field, part in sorted(value.items())}
     if isinstance(value, list | tuple):

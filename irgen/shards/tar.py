@@ -5,12 +5,14 @@ import io
 import tarfile
 from pathlib import Path
 
+from irgen import files
+
 
 class TarWriter:
     """Writes members in order."""
 
     def __init__(self, path: Path) -> None:
-        self._stream = path.open("wb")
+        self._stream = files.create(path)
         self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, name: str, data: bytes) -> int:

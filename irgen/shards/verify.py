@@ -6,7 +6,9 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +22,52 @@ from irgen.shards.reader import tar_members
 from irgen.shards.sample import key, shape
 
 Sha256 = Callable[[Path], str]
+SUMMARY = "summary.json"
+THREADS = min(16, 2 * (os.cpu_count() or 1))
+"""Hashing and reading let go of the interpreter's lock."""
 
 
 def verify(path: Path) -> list[str]:
     """Check an output, a dataset or a whole data folder; return a line for each thing that is wrong.
 
-    Finished outputs are compared with their manifests, unfinished sharded ones with their commit records.
+    Finished outputs are compared with their manifests, unfinished sharded ones with their commit records; that an
+    output is not finished is nothing wrong (see `unfinished`).
 
     Raises:
         StoreError: there is nothing to verify.
     """
-    if not path.is_dir():
-        raise StoreError(f"{path}: no such folder", "Name a dataset or a stage's output.")
-    folders = outputs(path)
-    if not folders:
-        raise StoreError(f"{path}: holds no output of a stage", "Name a dataset or a stage's output.")
-    total = sum(each.stat().st_size for folder in folders for each in folder.rglob("*") if each.is_file())
-    found: list[str] = []
-    with progress.bar("verify", total) as advance:
+    folders = _existing_outputs(path)
+    inside = sorted({file for folder in folders for file in files.below(folder)})
+    sizes = {file: file.stat().st_size for file in inside if file.is_file()}
+    with progress.bar("verify", sum(sizes.values())) as advance, ThreadPoolExecutor(THREADS) as pool:
+        # Ahead of the comparisons, which ask for them in the same order, and each once.
+        digests = {file: pool.submit(files.sha256_file, file) for file in sizes}
+        for file, digest in digests.items():
+            digest.add_done_callback(functools.partial(_advance, advance, sizes[file]))
 
-        @functools.cache
         def sha256(file: Path) -> str:
-            advance(file.stat().st_size)
-            return files.sha256_file(file)
+            return digests[file].result() if file in digests else files.sha256_file(file)
 
-        for folder in folders:
-            found.extend(_problems(folder, sha256))
-    return found
+        found = [line for folder in folders for line in _told(folder, _problems(folder, sha256))]
+    return found + [line for summary in _summaries(path) for line in _sealed_problems(summary)]
+
+
+def _advance(advance: progress.Advance, size: int, _: Future[str]) -> None:
+    advance(size)
+
+
+def unfinished(path: Path) -> list[str]:
+    """List the outputs at or below a folder that a run began and did not finish, a line each.
+
+    Raises:
+        StoreError: there is none at all, finished or not.
+    """
+    return [
+        f"{folder}: not finished (no {store.MANIFEST}); its stage carries on when run again, `irgen gc` removes what "
+        "was abandoned"
+        for folder in _existing_outputs(path)
+        if not (folder / store.MANIFEST).exists()
+    ]
 
 
 def outputs(path: Path) -> list[Path]:
@@ -55,17 +76,42 @@ def outputs(path: Path) -> list[Path]:
     return sorted({mark.parent for mark in marks if files.TMP not in mark.relative_to(path).parts})
 
 
+def _existing_outputs(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise StoreError(f"{path}: no such folder", "Name a dataset or a stage's output.")
+    found = outputs(path)
+    if not found:
+        raise StoreError(f"{path}: holds no output of a stage", "Name a dataset or a stage's output.")
+    return found
+
+
+def _told(folder: Path, found: Iterator[str]) -> Iterator[str]:
+    """Pass problems on, each in one line; what cannot be read is one, too, and ends the output's."""
+    try:
+        for line in found:
+            yield " ".join(line.split("\n"))
+    except OSError as error:
+        yield f"{error.filename or folder}: cannot be read ({error.strerror or error})"
+
+
+def _summaries(path: Path) -> list[Path]:
+    """List the summaries of whole datasets at or below a folder."""
+    return sorted(each for each in path.rglob(SUMMARY) if any(each.parent.glob(f"[0-9][0-9]-*/*/{store.MANIFEST}")))
+
+
+def _sealed_problems(path: Path) -> Iterator[str]:
+    try:
+        files.read_sealed(path)
+    except (OSError, ValueError) as error:
+        yield f"{path}: {error}"
+
+
 def _problems(folder: Path, sha256: Sha256) -> Iterator[str]:
     finished = (folder / store.MANIFEST).exists()
     if finished:
         yield from store.problems(folder, sha256=sha256)
-    else:
-        yield f"{folder}: not finished (no {store.MANIFEST}); its stage carries on when run again"
     if (folder / store.COST).exists():
-        try:
-            files.read_sealed(folder / store.COST)
-        except (OSError, ValueError) as error:
-            yield f"{folder / store.COST}: {error}"
+        yield from _sealed_problems(folder / store.COST)
     if (folder / RUN).exists() or (folder / COMMIT).is_dir():
         yield from _shard_problems(folder, finished, sha256)
 
@@ -94,7 +140,10 @@ def _record_problems(folder: Path, number: int, items: range, sha256: Sha256, sh
     path = record_path(folder, number)
     try:
         record = files.read_sealed(path)
-        parts = {name: (folder / part["path"], part["sha256"], part["bytes"]) for name, part in record["parts"].items()}
+        parts = {
+            name: (files.inside(folder, part["path"]), part["sha256"], part["bytes"])
+            for name, part in record["parts"].items()
+        }
         tar, meta = parts[SHARDS][0], parts[TABLE][0]
         own = (record["shard"], record["rows"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -113,7 +162,7 @@ def _record_problems(folder: Path, number: int, items: range, sha256: Sha256, sh
         yield from _content_problems(tar, pq.read_table(meta).to_pylist(), record, items)
     except StoreError as error:
         yield error.what
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         yield f"{tar}: does not fit its table or commit record ({error})"
     if record["sheet"]:
         shapes.add(files.canonical_json(record["sheet"]))

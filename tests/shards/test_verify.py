@@ -72,7 +72,7 @@ def test_a_missing_or_extra_file_is_found(output):
     for path in [path for path in output.rglob("*") if path.is_file()]:
         data = path.read_bytes()
         path.unlink()
-        assert any(path.name in line for line in shards.verify(output))
+        assert any(path.name in line for line in shards.verify(output) + shards.unfinished(output))
         path.write_bytes(data)
     for extra in ("shards/000009-000000000000.tar", "commit/000009.json", "README.md", ".hidden"):
         (output / extra).write_bytes(b"")
@@ -131,7 +131,7 @@ def test_a_forged_member_is_found_though_all_digests_agree(output, change):
 )
 def test_images_that_are_not_those_of_the_table_are_not_read(output, change):
     forge(output, change)
-    with pytest.raises(StoreError, match="has not the images of its table"):
+    with pytest.raises(StoreError, match=r"has not the images of its table|comes after"):
         list(shards.read(output))
 
 
@@ -159,8 +159,8 @@ def test_an_unfinished_output_is_read_by_its_commit_records_and_said_to_be_unfin
     add(opened(tmp_path), 1)
     assert [record.key for record in shards.read(tmp_path)] == ["000000003", "000000005"]
     assert shards.image(tmp_path, "000000005")
-    unfinished = f"{tmp_path}: not finished (no manifest.json); its stage carries on when run again"
-    assert shards.verify(tmp_path) == [unfinished]
+    assert shards.verify(tmp_path) == []
+    assert shards.unfinished(tmp_path)[0].startswith(f"{tmp_path}: not finished")
     tars(tmp_path)[0].unlink()
     assert any(line.endswith("missing") for line in shards.verify(tmp_path))
 
@@ -176,7 +176,7 @@ def test_a_whole_data_folder_is_verified(tmp_path, pristine):
     os.truncate(plain / "frames.txt", 3)
     assert [line.startswith(str(plain / "frames.txt")) for line in shards.verify(tmp_path)] == [True]
     (plain / "manifest.json").unlink()
-    assert any(str(plain) in line for line in shards.verify(tmp_path))
+    assert [str(plain) in line for line in shards.unfinished(tmp_path)] == [True]
 
 
 def test_verify_wants_something_to_verify(tmp_path):
