@@ -113,9 +113,9 @@ def write_all(
         possible = [frame for frame in wanted if (frame.lwir if kind == "agc" else frame.visible)]
         jobs += [(frame, kind) for frame in sorted(possible, key=lambda frame: frame.id)]
         left_out[kind] = len(wanted) - len(possible)
-    if not jobs:
+    if kinds and not jobs:  # without any kind, for an ablation, there are none
         raise SourceError(
-            f"negatives: none of {', '.join(kinds) or 'no kinds'} can be made of these {len(frames)} frames",
+            f"negatives: none of {', '.join(kinds)} can be made of these {len(frames)} frames",
             "gray, inverted and rgb need visible images, agc needs LWIR: add the kind that the source has images for.",
         )
     rows = []

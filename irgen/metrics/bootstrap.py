@@ -41,7 +41,7 @@ def resample(groups: Sequence[str], rng: np.random.Generator) -> Rows:
     return np.array(drawn, np.int64)
 
 
-def interval(estimate: float, resampled: Sequence[float]) -> list[float]:
+def interval(estimate: float, resampled: Sequence[float] | NDArray[np.floating]) -> list[float]:
     """Return the lower and upper end of the interval around an estimate."""
     values = np.asarray(resampled, np.float64)
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - values.mean()

@@ -56,13 +56,23 @@ def copying(generated: NDArray[np.floating], held_out: NDArray[np.floating], tra
     Raises:
         IrgenError: an empty set, or a feature is not finite.
     """
-    made, real = nearest(generated, training).distance, nearest(held_out, training).distance
-    if not len(made) or not len(real):
-        raise IrgenError(f"{len(made)} generated images and {len(real)} held-out frames", "Give at least one of each.")
-    ordered = np.sort(real)
-    further = len(real) - np.searchsorted(ordered, made, side="right")
-    equal = np.searchsorted(ordered, made, side="right") - np.searchsorted(ordered, made, side="left")
-    return float((further + equal / 2).mean() / len(real))
+    return nearer(nearest(generated, training).distance, nearest(held_out, training).distance)
+
+
+def nearer(generated: F64, held_out: F64) -> float:
+    """Return `copying` of the distances [N] and [M] to the nearest training frames, as `nearest` gives them.
+
+    Raises:
+        IrgenError: an empty set.
+    """
+    if not len(generated) or not len(held_out):
+        raise IrgenError(
+            f"{len(generated)} generated images and {len(held_out)} held-out frames", "Give at least one of each."
+        )
+    ordered = np.sort(held_out)
+    further = len(held_out) - np.searchsorted(ordered, generated, side="right")
+    equal = np.searchsorted(ordered, generated, side="right") - np.searchsorted(ordered, generated, side="left")
+    return float((further + equal / 2).mean() / len(held_out))
 
 
 def _nearest(rows: F64, frames: F64) -> Nearest:

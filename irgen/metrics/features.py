@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import make_resizer
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import Normalize
 from transformers import CLIPVisionModelWithProjection, Dinov2Model
@@ -82,16 +83,37 @@ def features(images: Iterable[U8], net: FeatureNet, *, total: int, label: str = 
     Raises:
         IrgenError: a feature is not finite.
     """
-    resize = make_resizer("PIL", False, "bicubic", net.size_px)
     rows: list[F64] = []
-    with progress.bar(label, total) as advance, torch.inference_mode():
-        for chunk in _chunks((resize(three_channels(image)) for image in images), batch):
-            padded = np.zeros((batch, *chunk[0].shape), np.float32)
-            padded[: len(chunk)] = chunk
-            tensor = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device())
-            rows.append(net.forward(tensor)[: len(chunk)].double().cpu().numpy())
+    with progress.bar(label, total) as advance:
+        for chunk in _chunks(images, batch):
+            rows.append(forward(net, chunk, batch))
             advance(len(chunk))
     return checked(np.concatenate(rows)) if rows else np.zeros((0, 0))
+
+
+@torch.inference_mode()
+def forward(net: FeatureNet, images: Sequence[U8], batch: int = BATCH) -> F64:
+    """Return the features of at most `batch` images, float64 [B, d], by one forward of the fixed, padded shape."""
+    width_px, height_px = net.size_px
+    padded = np.zeros((batch, height_px, width_px, 3), np.float32)
+    for row, image in enumerate(images):
+        padded[row] = resized(three_channels(image), net.size_px)
+    tensor = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device())
+    found: F64 = net.forward(tensor)[: len(images)].double().cpu().numpy()
+    return found
+
+
+def resized(image: U8, size_px: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize uint8 [H, W, 3] to float32 [height, width, 3] in 0..255 as clean-fid does: bicubic, antialiased, in float.
+
+    Infrared images have three equal channels: one is resized for all.
+    """
+    first = image[..., 0]
+    if (first == image[..., 1]).all() and (first == image[..., 2]).all():
+        gray = Image.fromarray(first.astype(np.float32)).resize(size_px, Image.Resampling.BICUBIC)
+        return np.broadcast_to(np.asarray(gray).clip(0, 255)[..., None], (size_px[1], size_px[0], 3))
+    found: NDArray[np.float32] = make_resizer("PIL", False, "bicubic", size_px)(image)
+    return found
 
 
 def three_channels(image: U8) -> U8:
@@ -185,6 +207,7 @@ _LOADERS: dict[str, Callable[[Path], FeatureNet]] = {
 }
 
 
-def _chunks(images: Iterator[NDArray[np.float32]], size: int) -> Iterator[list[NDArray[np.float32]]]:
-    while chunk := list(islice(images, size)):
+def _chunks(images: Iterable[U8], size: int) -> Iterator[list[U8]]:
+    waiting = iter(images)
+    while chunk := list(islice(waiting, size)):
         yield chunk

@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import blas
 
 from irgen.errors import IrgenError
 
@@ -101,7 +102,7 @@ def frechet_distance(real: Statistics, generated: Statistics) -> float:
         IrgenError: one set has fewer than two features.
     """
     difference = real.mean - generated.mean
-    eigenvalues = np.linalg.eigvalsh(real.factor.T @ generated.covariance @ real.factor)
+    eigenvalues = np.linalg.eigvalsh(_congruent(real.factor, generated.covariance))
     overlap = np.sqrt(eigenvalues.clip(min=0)).sum()
     return _distance(difference, np.trace(real.covariance) + np.trace(generated.covariance), overlap)
 
@@ -200,6 +201,17 @@ class _Weighted:
         centred = product - by_row[:, None] - by_column + self.weights @ by_row / n
         centred *= np.sqrt(np.outer(self.weights / (n - 1), other.weights / (m - 1)))
         return _distance(self.mean - other.mean, self.trace + other.trace, _nuclear_norm(centred))
+
+
+def _congruent(factor: F64, matrix: F64) -> F64:
+    """Return F^T S F of a symmetric S; a triangular F costs half the products."""
+    if factor[0, 1:].any():
+        return factor.T @ matrix @ factor
+    # BLAS reads columns first: to it the rows of F are the upper triangle of F^T.
+    upper = factor.T
+    left = blas.dtrmm(1.0, upper, matrix.T)
+    product: F64 = blas.dtrmm(1.0, upper, left, side=1, trans_a=1, overwrite_b=1)
+    return product
 
 
 def _nuclear_norm(matrix: F64) -> float:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from irgen import files, images, progress, seeds, sources
+from irgen import files, images, progress, seeds, sources, weights
 from irgen.errors import SourceError, StoreError, WeightsError
 from irgen.metrics.nets import PROXY_FILE
 from irgen.miniature.scenenet import FEATURES, INPUT_PX, SceneNet
@@ -201,6 +201,7 @@ def load(path: Path) -> SceneNet:
         raise WeightsError(
             f"{path}: is not a proxy net ({str(error).splitlines()[0]})", "Train it again: irgen feature-net."
         ) from error
+    weights.require_finite(net.state_dict(), path, "Train it again: irgen feature-net.")
     return net.eval().requires_grad_(False)
 
 

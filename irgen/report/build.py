@@ -1,4 +1,4 @@
-"""From the stages' outputs to `report.json` and `index.html`."""
+"""From the stages' outputs to `report.json`, `figures.parquet` and `index.html`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,40 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from irgen import files, progress, shards, store
-from irgen.errors import WeightsError
-from irgen.metrics.features import FeatureNet, features
-from irgen.metrics.frechet import F64
+from irgen import files, shards, store
 from irgen.records import Frame, Reject, read_rows
-from irgen.report import page, sets
+from irgen.report import alarm, budgets, codecs, labelled, page, sets
+from irgen.report.alarm import Point
 from irgen.report.lineage import ancestors
-from irgen.report.measure import GRAYSCALE, GUIDED, REAL, SEARCHED, UNGUIDED, Measured, measure, search_figures
-from irgen.report.sets import ImageSet
-from irgen.search.interface import Verifier
+from irgen.report.looking import IRSCORE, Judges, look
+from irgen.report.measure import (
+    FLOOR,
+    GRAYSCALE,
+    GUIDED,
+    IMAGES,
+    REAL,
+    UNGUIDED,
+    Measured,
+    key_figures,
+    measure,
+    search_figures,
+)
+from irgen.report.sets import Equal, ImageSet
 from irgen.settings import ReportSettings
 from irgen.sources import root_of
+from irgen.verifiers import calibration
 
-SCORED_AT_ONCE = 32
+EXTREMES = 6
+"""Images with the highest and the lowest scores that the page shows."""
+
+FIGURES = "figures.parquet"
 
 
 @dataclass(frozen=True)
@@ -51,41 +64,62 @@ class Inputs:
         return self.samples.parent.parent
 
 
-def build(settings: ReportSettings, inputs: Inputs, out: Path, net: FeatureNet, verifier: Verifier) -> dict[str, Any]:
-    """Measure, write both files into `out`, and return the figures.
+def build(settings: ReportSettings, inputs: Inputs, out: Path, judges: Judges) -> dict[str, Any]:
+    """Measure, write the three files into `out`, and return the figures.
 
     Args:
-        settings: N, resamplings, grid, seed.
+        settings: N, budgets, resamplings, grid, seed.
         inputs: output folders.
         out: where to write.
-        net: gives the features of the distances.
-        verifier: gives IRSCORE.
+        judges: who looks at the images.
 
     Raises:
         SourceError: too few real frames.
         StoreError: fewer than two images were generated.
+        SettingsError: budgets that this search has not within.
     """
     started = time.monotonic()
-    real = sets.frame_sets(inputs.frames, inputs.captions)
-    generated = sets.generated_sets(inputs.samples, inputs.captions)
-    chosen = sets.equalised({**real, **generated}, SEARCHED, settings.images, settings.seed)
-    measured = measure(chosen, partial(_extract, net), partial(_score, verifier), settings)
+    points = budgets.points(inputs.samples, settings.budgets)
+    chosen, coding = _sets(settings, inputs, points)
+    seen = {name: look(judges, one, name != FLOOR) for name, one in chosen.sets.items()}
+    measured = measure(chosen.sets, seen, judges.independent, settings)
     candidates = shards.candidates(inputs.samples)
     figures = {
-        **measured.figures,
-        "feature_net": net.name,
-        "feature_size_px": list(net.size_px),
+        **key_figures(measured),
+        "n": measured.n,
+        "dimensions": seen[REAL].features[measured.net].shape[1],
+        "feature_net": measured.net,
+        "feature_size_px": list(judges.nets[0].size_px),
         "resamplings": settings.bootstrap,
-        "resampled": _resampled(chosen[REAL]),
+        "resampled": _resampled(chosen.sets[REAL]),
+        "mix": chosen.mix,
+        "mixes": {name: dict(sorted(Counter(one.times).items())) for name, one in chosen.sets.items()},
+        "compression": coding,
+        "judges": {net: _judge(measured, net, independent) for net, independent in measured.nets.items()},
+        "images_figures": _by_metric(measured, IMAGES),
+        "changes": _changes(measured),
+        "curve": _curve(measured, points),
+        "alarm": alarm.alarm(measured, points).document(),
         "verifier_auc": _verifier_auc(inputs.verifier),
+        "verifier_test_auc": {
+            f"test {name}": calibration.auc(seen[REAL].values[IRSCORE], one.values[IRSCORE])
+            for name, one in seen.items()
+            if name not in (REAL, FLOOR)
+        },
+        "labels": _labels(inputs, chosen, settings),
+        "tombstones": _tombstones(inputs.samples),
         **search_figures(candidates),
     }
     files.write_json(out / "report.json", figures)
+    with files.placed(out / FIGURES) as temporary:
+        pq.write_table(pa.Table.from_pandas(measured.table(), preserve_index=False), temporary, compression="zstd")
     content = page.Content(
         dataset=inputs.dataset.name,
-        measured=Measured(figures, measured.scores),
+        figures=figures,
+        seen=seen,
         candidates=candidates,
-        grid=list(_grid(inputs, chosen, settings.grid_images)),
+        grid=list(_grid(inputs, chosen.sets, settings.grid_images)),
+        extremes=_extremes(inputs, chosen.sets, seen[GUIDED].values[IRSCORE]),
         rejects=_rejects(inputs.frames),
         ancestors=ancestors(inputs.folders, inputs.dataset),
         seconds=time.monotonic() - started,
@@ -94,31 +128,65 @@ def build(settings: ReportSettings, inputs: Inputs, out: Path, net: FeatureNet, 
     return figures
 
 
-def _extract(net: FeatureNet, one: ImageSet) -> F64:
-    return features(one, net, total=len(one), label=f"features, {one.name}")
+def _sets(settings: ReportSettings, inputs: Inputs, points: list[Point]) -> tuple[Equal, str]:
+    """Return the sets to compare, of equal size and mix, and how they were coded alike."""
+    frames = [row for row in read_rows(inputs.frames / "frames.parquet", Frame) if row.lwir]
+    kept_format = budgets.settings_of(inputs.samples).image_format
+    matched = codecs.matched(frames, root_of(inputs.frames), kept_format)
+    made = sets.generated_sets(inputs.samples, inputs.captions, inputs.frames, matched)
+    between = budgets.sets_of(inputs.samples, inputs.dataset, made[GUIDED], made[UNGUIDED], points, matched.contrasts)
+    made |= {one.name: one for one in between}
+    real = sets.frame_sets(inputs.frames, inputs.captions, matched.real)
+    return sets.equalised({**real, **made}, list(made), settings.images, settings.seed), matched.words
 
 
-def _score(verifier: Verifier, one: ImageSet) -> F64:
-    """Score images against their own captions; images of equal size that follow one another go together.
+def _judge(measured: Measured, net: str, independent: bool) -> dict[str, Any]:
+    dimensions = measured.seen[REAL].features[net].shape[1]
+    return {"independent": independent, "dimensions": dimensions, "figures": _by_metric(measured, net)}
 
-    Raises:
-        WeightsError: a score is not finite.
-    """
-    scores: list[F64] = []
-    with progress.bar(f"scores, {one.name}", len(one)) as advance:
-        pairs = zip(one, one.captions, strict=True)
-        for _, same_size in groupby(pairs, key=lambda pair: pair[0].shape):
-            while chunk := list(islice(same_size, SCORED_AT_ONCE)):
-                stack, captions = np.stack([image for image, _ in chunk]), [caption for _, caption in chunk]
-                scores.append(verifier.score(stack, captions).value)
-                advance(len(chunk))
-    value = np.concatenate(scores)
-    if not np.isfinite(value).all():
-        raise WeightsError(
-            f"{int((~np.isfinite(value)).sum())} of {len(value)} {one.name} images have an IRSCORE that is not finite",
-            "The verifier's weights are damaged: train it again (`--from verifier`).",
-        )
-    return value
+
+def _by_metric(measured: Measured, judge: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Return a judge's figures by metric and set."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for each, metric, name in measured.values:
+        if each == judge:
+            found.setdefault(metric, {})[name] = measured.figure(judge, metric, name).document()
+    return found
+
+
+def _changes(measured: Measured) -> dict[str, dict[str, dict[str, float]]]:
+    """Return, by judge and metric, how much larger a figure is of guided images than of unguided ones."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for judge, metric, name in measured.values:
+        if name == GUIDED:
+            found.setdefault(judge, {})[metric] = measured.change(judge, metric, GUIDED, UNGUIDED).document()
+    return found
+
+
+def _curve(measured: Measured, points: list[Point]) -> list[dict[str, Any]]:
+    """Return every figure of every budget: judge, metric, candidates, nfe, value, low, high."""
+    keys = [(judge, metric) for judge, metric, name in measured.values if name == UNGUIDED]
+    return [
+        {
+            "judge": judge,
+            "metric": metric,
+            "candidates": point.candidates,
+            "nfe": point.nfe,
+            **measured.figure(judge, metric, point.images).document(),
+        }
+        for judge, metric in keys
+        for point in points
+    ]
+
+
+def _labels(inputs: Inputs, chosen: Equal, settings: ReportSettings) -> dict[str, Any]:
+    found = labelled.figures(inputs.shards)
+    if found["mode"] == "none":
+        return found
+    frames = {row.id: row for row in read_rows(inputs.frames / "frames.parquet", Frame)}
+    real, kept = chosen.sets[REAL], chosen.sets[GUIDED]
+    rows = labelled.contrasts(frames, real, kept, inputs.shards, resamplings=settings.bootstrap, seed=settings.seed)
+    return {**found, "contrast": rows}
 
 
 def _grid(inputs: Inputs, chosen: Mapping[str, ImageSet], count: int) -> Iterator[page.Comparison]:
@@ -141,6 +209,24 @@ def _grid(inputs: Inputs, chosen: Mapping[str, ImageSet], count: int) -> Iterato
         )
 
 
+def _extremes(inputs: Inputs, chosen: Mapping[str, ImageSet], scores: np.ndarray) -> dict[str, list[page.Comparison]]:
+    """Return the kept images that the verifier likes best and least."""
+    order, guided = np.argsort(-scores, kind="stable"), chosen[GUIDED]
+    count = min(EXTREMES, len(order) // 2)
+    found = {}
+    for name, ranked in (("best", order[:count]), ("worst", order[::-1][:count])):
+        # Read in the order of the keys, as the shards lie, and shown in that of the scores.
+        rows = sorted(ranked.tolist())
+        taken = guided.take(rows)
+        sheets = sets.score_sheets(inputs.samples, taken.keys)
+        pictures = {
+            row: page.Picture(GUIDED, image, f"IRSCORE {scores[row]:.3f}", {"key": key, **sheets[key]})
+            for row, key, image in zip(rows, taken.keys, taken, strict=True)
+        }
+        found[name] = [page.Comparison(guided.captions[row], (pictures[row],)) for row in ranked.tolist()]
+    return found
+
+
 def _resampled(reference: ImageSet) -> str:
     if reference.by_video:
         return f"{len(set(reference.videos))} whole videos of real frames and of single generated images"
@@ -154,3 +240,11 @@ def _verifier_auc(verifier: Path) -> dict[str, float]:
 
 def _rejects(frames: Path) -> dict[str, int]:
     return dict(sorted(Counter(row.reason for row in read_rows(frames / "rejects.parquet", Reject)).items()))
+
+
+def _tombstones(samples: Path) -> dict[str, int]:
+    """Return how many images could not be made, by reason."""
+    meta = shards.table(samples)
+    return {
+        str(reason): int(count) for reason, count in meta.loc[meta["status"] != "ok", "reason"].value_counts().items()
+    }

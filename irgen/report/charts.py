@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from irgen.metrics.frechet import F64
 
 BINS = 48
+LEAST_GAP = 0.14
+"""Between what stands under an axis, as a share of its width."""
 
 
 @dataclass(frozen=True)
@@ -70,34 +73,106 @@ class Whisker:
 
 
 def whiskers(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> dict[str, Whisker]:
-    """Place figures and their intervals (where there are any) on one axis from zero, or from the least below it."""
+    """Place positive figures and their intervals (where there are any) on one logarithmic axis.
+
+    An end at or below zero is drawn at the axis's beginning, a third of the least figure.
+    """
+    if not values:
+        return {}
     spans = {name: tuple(intervals.get(name, (value, value))) for name, value in values.items()}
-    ends = [*values.values(), *(end for span in spans.values() for end in span)]
-    low, high = min(0.0, *ends), max(*ends, 1e-9)
-    place = {name: [round((x - low) / (high - low), 4) for x in (*spans[name], values[name])] for name in values}
-    return {name: Whisker(least, value, most) for name, (least, most, value) in place.items()}
+    least = max(min(values.values()) / 3, 1e-9)
+    most = max(*values.values(), *(end for span in spans.values() for end in span), 2 * least)
+
+    def place(value: float) -> float:
+        return round(math.log(max(value, least) / least) / math.log(most / least), 4)
+
+    return {name: Whisker(place(spans[name][0]), place(value), place(spans[name][1])) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A line over 1, 2, ... candidates.
+class Line:
+    """One line of a chart.
 
     Attributes:
+        name: of what it shows.
         points: x and y of each point, 0..1, y upwards.
-        low, high: the least and the greatest value.
-        count: number of points.
+        band: corners of the band around it, there and back; empty without one.
     """
 
+    name: str
     points: list[tuple[float, float]]
+    band: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines over a common axis.
+
+    Attributes:
+        lines: one a series.
+        low, high: ends of the vertical axis.
+        ticks: places 0..1 on the horizontal axis and what stands there.
+    """
+
+    lines: list[Line]
     low: float
     high: float
-    count: int
+    ticks: list[tuple[float, str]]
 
 
-def curve(values: Sequence[float]) -> Curve:
-    """Lay a sequence out as a line."""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    steps = max(1, len(values) - 1)
-    points = [(round(place / steps, 4), round((value - low) / span, 4)) for place, value in enumerate(values)]
-    return Curve(points, low, high, len(values))
+Band = tuple[Sequence[float], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line before it is laid out.
+
+    Attributes:
+        x: rising.
+        values: at each x.
+        band: lower and upper ends at each x, or None.
+    """
+
+    x: Sequence[float]
+    values: Sequence[float]
+    band: Band | None = None
+
+
+def lines(x: Sequence[float], series: Mapping[str, tuple[Sequence[float], Band | None]]) -> Lines:
+    """Lay series out over one common, linear x."""
+    drawn = _laid_out({name: Series(x, values, band) for name, (values, band) in series.items()}, float)
+    return Lines(*drawn, [(0.0, f"{x[0]:g}"), (1.0, f"{x[-1]:g}")])
+
+
+def scattered(series: Mapping[str, Series]) -> Lines:
+    """Lay series out over a logarithmic axis, each with its own x > 0; an x too near the last is not named."""
+    drawn = _laid_out(series, math.log)
+    everything = sorted({value for one in series.values() for value in one.x})
+    place = _placing([math.log(value) for value in everything])
+    ticks: list[tuple[float, str]] = []
+    for value in everything:
+        if not ticks or place(math.log(value)) - ticks[-1][0] >= LEAST_GAP:
+            ticks.append((place(math.log(value)), f"{value:.3g}"))
+    return Lines(*drawn, ticks)
+
+
+def _placing(ends: Sequence[float]) -> Callable[[float], float]:
+    low, high = min(ends), max(ends)
+    return lambda value: round((value - low) / ((high - low) or 1.0), 4)
+
+
+def _laid_out(series: Mapping[str, Series], scale: Callable[[float], float]) -> tuple[list[Line], float, float]:
+    across = _placing([scale(value) for one in series.values() for value in one.x])
+    heights = [
+        value for one in series.values() for value in (*one.values, *(end for side in one.band or () for end in side))
+    ]
+    up = _placing(heights)
+
+    def points(one: Series, values: Sequence[float]) -> list[tuple[float, float]]:
+        return [(across(scale(x)), up(value)) for x, value in zip(one.x, values, strict=True)]
+
+    def band(one: Series) -> list[tuple[float, float]]:
+        return [*points(one, one.band[0]), *reversed(points(one, one.band[1]))] if one.band else []
+
+    drawn = [Line(name, points(one, one.values), band(one)) for name, one in series.items()]
+    return drawn, float(min(heights)), float(max(heights))

@@ -14,36 +14,17 @@ import yaml
 
 from irgen import images
 from irgen.metrics.frechet import F64
-from irgen.report import charts
+from irgen.report import charts, plots, words
 from irgen.report.lineage import Ancestor
-from irgen.report.measure import FLOOR, GRAYSCALE, GUIDED, REAL, UNGUIDED, WORST, Measured
+from irgen.report.looking import IRSCORE, Seen
+from irgen.report.measure import FLOOR, GRAYSCALE, GUIDED, INVERTED, REAL, UNGUIDED, WORST
 from irgen.report.verdict import number, verdict, warnings
 
 TINY_PX = 200
 """Pictures that are smaller are sent as PNG and enlarged without smoothing; larger ones as JPEG."""
 
-TITLES = {
-    REAL: "Real",
-    FLOOR: "Real (floor)",
-    GRAYSCALE: "Grayscale",
-    UNGUIDED: "Unguided",
-    GUIDED: "Guided",
-    WORST: "Lowest score",
-}
-MEANINGS = {
-    FLOOR: "FID of train frames, which no generator should undercut at this N; IRSCORE of test frames, own captions",
-    GRAYSCALE: "luma of the visible image of test frames: the baseline to beat",
-    UNGUIDED: "the first candidate of each prompt, as without a search",
-    GUIDED: "the candidate that the verifier chose",
-    WORST: "the candidate that the verifier liked least",
-}
-NEGATIVES = {
-    "gray": "grayscale of the visible image",
-    "inverted": "inverted grayscale",
-    "agc": "infrared with a wrong gain control",
-    "rgb": "the visible image",
-    "match": "itself with a shuffled caption (match)",
-}
+ORDER = (FLOOR, GRAYSCALE, INVERTED, UNGUIDED, GUIDED, WORST)
+"""Of the sets in the tables; smaller searches come between unguided and guided."""
 
 
 @dataclass(frozen=True)
@@ -77,50 +58,94 @@ class Content:
 
     Attributes:
         dataset: its name.
-        measured: figures and scores.
+        figures: as `report.json` has them.
+        seen: of each set, what was measured of its images.
         candidates: the search's table: key, score, kept, dead, ...
         grid: comparisons.
+        extremes: kept images with the highest and the lowest scores, `best` and `worst`.
         rejects: how many items of the source were not taken, by reason.
         ancestors: the outputs that the report stands on.
         seconds: the report's own time so far.
     """
 
     dataset: str
-    measured: Measured
+    figures: Mapping[str, Any]
+    seen: Mapping[str, Seen]
     candidates: pd.DataFrame
     grid: Sequence[Comparison]
+    extremes: Mapping[str, Sequence[Comparison]]
     rejects: Mapping[str, int]
     ancestors: Sequence[Ancestor]
     seconds: float
 
 
-def render(content: Content) -> str:
-    """Return the page's HTML. Everything that comes from data is escaped."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return what renders the package's pages; everything that comes from data is escaped."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("irgen.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": duration, "picture": data_uri, "yaml": _yaml}
-    figures, scores = content.measured.figures, content.measured.scores
-    order = [name for name in (REAL, GRAYSCALE, UNGUIDED, GUIDED) if name in scores]
-    return environment.get_template("report.html").render(
-        content=content,
-        figures=figures,
-        findings=verdict(figures),
-        warnings=warnings(figures),
-        rows=_rows(figures),
-        titles=TITLES,
-        negatives=NEGATIVES,
-        by_set_classes=order,
-        by_set=charts.histograms({TITLES[name]: scores[name] for name in order}),
-        by_candidate=charts.histograms(_by_candidate(content.candidates)),
-        best_of=charts.curve(figures["search"]["best_of"]),
-        tiny=TINY_PX,
-        total=sum(one.seconds or 0 for one in content.ancestors) + content.seconds,
+    made.filters |= {
+        "number": number,
+        "duration": duration,
+        "picture": data_uri,
+        "yaml": _yaml,
+        "title": words.title_of,
+        "hue": hue,
+    }
+    made.globals |= {"metrics": words.METRICS, "tiny": TINY_PX}
+    return made
+
+
+def render(content: Content) -> str:
+    """Return the page's HTML."""
+    figures = content.figures
+    scores = {name: one.values[IRSCORE] for name, one in content.seen.items() if IRSCORE in one.values}
+    shown = [name for name in (REAL, GRAYSCALE, UNGUIDED, GUIDED) if name in scores]
+    names = ordered(figures["fid"])
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            content=content,
+            figures=figures,
+            findings=verdict(figures),
+            warnings=warnings(figures),
+            tiles=_tiles(figures),
+            sets=names,
+            whiskers=charts.whiskers(
+                {name: figures["fid"][name] for name in names}, figures["intervals"].get("fid", {})
+            ),
+            spread=[name for name in words.SPREAD if name in figures["judges"][figures["feature_net"]]["figures"]],
+            realism=[name for name in figures["images_figures"] if name.startswith("realism")],
+            pixels=words.PIXELS,
+            meaning=words.meaning_of,
+            negatives=words.NEGATIVES,
+            curves=plots.curves(figures["curve"], figures["judges"]),
+            levels=plots.levels(content.seen),
+            spectra=plots.spectra(content.seen),
+            by_set_classes=shown,
+            by_set=charts.histograms({words.TITLES[name]: scores[name] for name in shown}),
+            by_candidate=charts.histograms(_by_candidate(content.candidates)),
+            best_of=plots.best_of(figures["search"]),
+            total=sum(one.seconds or 0 for one in content.ancestors) + content.seconds,
+        )
     )
+
+
+def ordered(fid: Mapping[str, float | None]) -> list[str]:
+    """Return the sets that have a distance to real frames, baselines first, searches by their budgets."""
+    between = sorted((name for name in fid if name not in ORDER), key=lambda name: int(name.rpartition("_")[2]))
+    place = ORDER.index(GUIDED)
+    return [name for name in (*ORDER[:place], *between, *ORDER[place:]) if fid.get(name) is not None]
+
+
+def hue(images: str) -> str:
+    """Name the colour class of a set."""
+    return "between" if images.startswith("best_of_") else images
 
 
 def data_uri(image_u8: np.ndarray) -> str:
@@ -140,41 +165,43 @@ def duration(seconds: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A line of the key-figure table: FID and IRSCORE of one set, each with its interval and its place on an axis."""
+class _Tile:
+    """A figure in large print."""
 
     name: str
-    title: str
-    meaning: str
-    fid: float | None
-    fid_interval: list[float] | None
-    fid_whisker: charts.Whisker | None
-    irscore: float | None
-    irscore_interval: list[float] | None
+    value: str
+    small: str
+    mood: str
 
 
-def _rows(figures: Mapping[str, Any]) -> list[_Row]:
-    fid = {name: value for name, value in figures["fid"].items() if value is not None}
-    intervals = figures["intervals"]
-    whiskers = charts.whiskers(fid, intervals.get("fid", {}))
-    rows = []
-    for name in (REAL, GRAYSCALE, UNGUIDED, GUIDED, WORST):
-        distance = FLOOR if name == REAL else name
-        if name == WORST and WORST not in fid:
-            continue
-        rows.append(
-            _Row(
-                name,
-                TITLES[distance],
-                MEANINGS[distance],
-                fid.get(distance),
-                intervals.get("fid", {}).get(distance),
-                whiskers.get(distance),
-                figures["irscore"].get(name),
-                intervals.get("irscore", {}).get(name),
-            )
+def _tiles(figures: Mapping[str, Any]) -> list[_Tile]:
+    """Return the four figures that most readers want: distance, score, recall, cost."""
+    fid, score, alarm = figures["fid"], figures["irscore"], figures["alarm"]
+    gains = figures["intervals"].get("gain", {})
+    tiles = [
+        _tile("FID", fid["unguided"], fid["guided"], gains.get("fid"), f"floor {number(fid['floor'])}"),
+        _tile("IRSCORE", score["unguided"], score["guided"], gains.get("irscore"), f"real {number(score['real'])}"),
+    ]
+    own = figures["judges"][figures["feature_net"]]["figures"]
+    if "recall" in own:
+        change = figures["changes"][figures["feature_net"]]["recall"]
+        ends = [change["low"], change["high"]] if "low" in change else None
+        floor, before, after = (own["recall"][name]["value"] for name in (FLOOR, UNGUIDED, GUIDED))
+        tiles.append(_tile("Recall", before, after, ends, f"floor {number(floor)}"))
+    tiles.append(
+        _Tile(
+            "Alarm",
+            "rings" if alarm["rings"] else "silent",
+            f"stop at {alarm['stop_at_nfe']:g} NFE" if alarm["rings"] else f"up to {alarm['stop_at_nfe']:g} NFE",
+            "bad" if alarm["rings"] else "good",
         )
-    return rows
+    )
+    return tiles
+
+
+def _tile(name: str, before: float, after: float, gain: Sequence[float] | None, small: str) -> _Tile:
+    mood = "open" if gain is None or gain[0] <= 0 <= gain[1] else "good" if gain[0] > 0 else "bad"
+    return _Tile(name, f"{number(before)} → {number(after)}", small, mood)
 
 
 def _by_candidate(candidates: pd.DataFrame) -> dict[str, F64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from PIL import Image
 from irgen import images, negatives, seeds, shards
 from irgen.errors import SourceError, StoreError
 from irgen.records import Caption, Frame, read_rows
+from irgen.report.codecs import NO_CODECS, Codec, Codecs, raw, through
 from irgen.shards import reader
 from irgen.shards.sample import META
 from irgen.sources import root_of
@@ -39,6 +40,7 @@ class ImageSet:
         keys: names of the images, in order.
         captions: bare, of each image.
         videos: of each image, the group it is resampled with; "" for a generated image.
+        times: of each image, or of the frame whose caption it was made for: "day", "night" or "" (unknown).
         read: yields the images of the given keys in their order, uint8 [height, width, 3].
     """
 
@@ -46,6 +48,7 @@ class ImageSet:
     keys: tuple[str, ...]
     captions: tuple[str, ...]
     videos: tuple[str, ...]
+    times: tuple[str, ...]
     read: Callable[[Sequence[str]], Iterator[U8]]
 
     def __len__(self) -> int:
@@ -66,35 +69,76 @@ class ImageSet:
 
     def take(self, rows: Sequence[int]) -> ImageSet:
         """Return the set of the given rows."""
-        keys, captions, videos = (
-            tuple(values[row] for row in rows) for values in (self.keys, self.captions, self.videos)
+        keys, captions, videos, times = (
+            tuple(values[row] for row in rows) for values in (self.keys, self.captions, self.videos, self.times)
         )
-        return replace(self, keys=keys, captions=captions, videos=videos)
+        return replace(self, keys=keys, captions=captions, videos=videos, times=times)
 
 
-def equalised(sets: Mapping[str, ImageSet], together: Sequence[str], limit: int, seed: int) -> dict[str, ImageSet]:
-    """Cut all sets to the size of the smallest, at most `limit`, by a seeded choice that keeps the order.
+@dataclass(frozen=True)
+class Equal:
+    """Sets of equal size.
+
+    Attributes:
+        sets: by name.
+        mix: how many images of each time of day every set has; empty where the mixes could not be made equal.
+    """
+
+    sets: dict[str, ImageSet]
+    mix: dict[str, int]
+
+
+def equalised(sets: Mapping[str, ImageSet], together: Sequence[str], limit: int, seed: int) -> Equal:
+    """Cut all sets to one size, at most `limit`, and to one mix of day and night, by a seeded choice.
+
+    The mix is that of the generated sets. Where it would cost more than half of the images, or a set has none of one
+    time, each set keeps its own.
 
     Args:
         sets: by name.
-        together: names of sets with the same keys, of which the same ones are chosen.
+        together: names of the generated sets, which have the same keys; the same ones of each are chosen.
         limit: largest size.
         seed: decides which images stay.
     """
     count = min(limit, *map(len, sets.values()))
+    quotas = _quotas(sets, Counter(sets[together[0]].times), count)
     chosen = {}
     for name, one in sets.items():
         purpose = together[0] if name in together else name
         rng = seeds.generator(seed, purpose, "report/choice")
-        chosen[name] = one.take(sorted(rng.permutation(len(one))[:count].tolist()))
-    return chosen
+        rows = [row for time, quota in quotas.items() for row in rng.permutation(_of(one, time))[:quota].tolist()]
+        chosen[name] = one.take(sorted(rows if quotas else rng.permutation(len(one))[:count].tolist()))
+    return Equal(chosen, quotas)
 
 
-def frame_sets(frames_folder: Path, captions_folder: Path) -> dict[str, ImageSet]:
+def _of(one: ImageSet, time: str) -> list[int]:
+    return [row for row, each in enumerate(one.times) if each == time]
+
+
+def _quotas(sets: Mapping[str, ImageSet], mix: Counter[str], count: int) -> dict[str, int]:
+    """Share `count` or fewer images out over times in the proportions of `mix`, by largest remainders."""
+    whole = sum(mix.values())
+    possible = min(len(_of(one, time)) * whole // share for one in sets.values() for time, share in mix.items())
+    if possible < count / 2:
+        return {}
+    count = min(count, possible)
+    exact = {time: count * share / whole for time, share in sorted(mix.items())}
+    quotas = {time: int(value) for time, value in exact.items()}
+    for time in sorted(exact, key=lambda time: quotas[time] - exact[time])[: count - sum(quotas.values())]:
+        quotas[time] += 1
+    return quotas
+
+
+def frame_sets(frames_folder: Path, captions_folder: Path, codec: Codec = raw) -> dict[str, ImageSet]:
     """Return the sets of real frames.
 
     `real`: LWIR of captioned test frames; `floor`: LWIR of train frames; `grayscale`: luma of the visible image of
-    captioned test frames, left out where it would more than halve N.
+    captioned test frames, and `inverted` its negative, left out where they would more than halve N.
+
+    Args:
+        frames_folder: output of stage frames.
+        captions_folder: output of stage captions.
+        codec: what the generated images went through and these did not.
 
     Raises:
         SourceError: fewer than two test or train frames with an LWIR image.
@@ -104,10 +148,10 @@ def frame_sets(frames_folder: Path, captions_folder: Path) -> dict[str, ImageSet
     captions = {row.frame_id: row.caption for row in read_rows(captions_folder / "captions.parquet", Caption)}
     test = [frame for frame in frames if frame.split == "test" and frame.id in captions]
     train = [frame for frame in frames if frame.split == "train"]
+    thermal, seen = [frame for frame in test if frame.lwir], [frame for frame in test if frame.visible]
     sets = {
-        "real": _of_frames("real", [frame for frame in test if frame.lwir], captions, root, lwir),
-        "floor": _of_frames("floor", [frame for frame in train if frame.lwir], captions, root, lwir),
-        "grayscale": _of_frames("grayscale", [frame for frame in test if frame.visible], captions, root, grayscale),
+        "real": _of_frames("real", thermal, captions, root, lwir, codec),
+        "floor": _of_frames("floor", [frame for frame in train if frame.lwir], captions, root, lwir, codec),
     }
     for name, what in (("real", "captioned test"), ("floor", "train")):
         if len(sets[name]) < 2:
@@ -115,20 +159,30 @@ def frame_sets(frames_folder: Path, captions_folder: Path) -> dict[str, ImageSet
                 f"{frames_folder}: {len(sets[name])} {what} frames with an LWIR image; a report needs at least 2",
                 "Add frames of that split, or raise frames.test_fraction.",
             )
-    if len(sets["grayscale"]) < LEAST_GRAYSCALE * min(len(sets["real"]), len(sets["floor"])):
-        del sets["grayscale"]
+    if len(seen) >= LEAST_GRAYSCALE * min(len(sets["real"]), len(sets["floor"])):
+        sets["grayscale"] = _of_frames("grayscale", seen, captions, root, grayscale, codec)
+        sets["inverted"] = _of_frames("inverted", seen, captions, root, inverted, codec)
     return sets
 
 
-def generated_sets(samples_folder: Path, captions_folder: Path) -> dict[str, ImageSet]:
+def generated_sets(
+    samples_folder: Path, captions_folder: Path, frames_folder: Path, codecs: Codecs = NO_CODECS
+) -> dict[str, ImageSet]:
     """Return the sets `unguided`, `guided` and `worst` of a samples output, with the same keys in the same order.
 
     A prompt counts where all three images are there: tombstones do not, nor does a prompt whose first candidate died.
+
+    Args:
+        samples_folder: output of stage samples.
+        captions_folder: output of stage captions.
+        frames_folder: output of stage frames.
+        codecs: what the images are to go through before they are compared.
 
     Raises:
         StoreError: fewer than two such prompts, or the output is damaged.
     """
     captions = {row.frame_id: row.caption for row in read_rows(captions_folder / "captions.parquet", Caption)}
+    time_of = {row.id: row.time for row in read_rows(frames_folder / "frames.parquet", Frame)}
     meta = shards.table(samples_folder)
     frame_of = dict(zip(meta["key"], meta["frame_id"], strict=True))
     kinds: dict[str, set[str]] = defaultdict(set)
@@ -141,12 +195,14 @@ def generated_sets(samples_folder: Path, captions_folder: Path) -> dict[str, Ima
             "Generate more images (samples.images).",
         )
     words = tuple(captions[frame_of[key]] for key in complete)
+    times = tuple(time_of[frame_of[key]] for key in complete)
     readers = {
-        "unguided": partial(_contrast, samples_folder, "unguided"),
-        "guided": partial(_kept, samples_folder),
-        "worst": partial(_contrast, samples_folder, "worst"),
+        "unguided": through(codecs.contrasts, partial(_contrast, samples_folder, "unguided")),
+        "guided": through(codecs.kept, partial(_kept, samples_folder)),
+        "worst": through(codecs.contrasts, partial(_contrast, samples_folder, "worst")),
     }
-    return {name: ImageSet(name, tuple(complete), words, ("",) * len(complete), read) for name, read in readers.items()}
+    nowhere = ("",) * len(complete)
+    return {name: ImageSet(name, tuple(complete), words, nowhere, times, read) for name, read in readers.items()}
 
 
 def score_sheets(samples_folder: Path, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -190,8 +246,18 @@ def grayscale(frame: Frame, root: Path) -> U8:
     return negatives.gray(images.read_rgb(root / frame.visible))
 
 
+def inverted(frame: Frame, root: Path) -> U8:
+    """Read a frame's visible image as the negative of its luma, uint8 [height, width, 3]."""
+    return negatives.inverted(images.read_rgb(root / frame.visible))
+
+
 def _of_frames(
-    name: str, frames: Sequence[Frame], captions: Mapping[str, str], root: Path, load: Callable[[Frame, Path], U8]
+    name: str,
+    frames: Sequence[Frame],
+    captions: Mapping[str, str],
+    root: Path,
+    load: Callable[[Frame, Path], U8],
+    codec: Codec,
 ) -> ImageSet:
     by_id = {frame.id: frame for frame in frames}
     return ImageSet(
@@ -199,5 +265,6 @@ def _of_frames(
         tuple(by_id),
         tuple(captions.get(key, "") for key in by_id),
         tuple(frame.video for frame in frames),
-        lambda keys: (load(by_id[key], root) for key in keys),
+        tuple(frame.time for frame in frames),
+        lambda keys: (codec(load(by_id[key], root)) for key in keys),
     )

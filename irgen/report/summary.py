@@ -20,12 +20,15 @@ def summary(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     Returns:
         dataset: path of the finished shards; fid, irscore: by set, None where a source has no grayscale;
         verifier_auc: by kind of negative, and `match`; nfe_per_image; images: kept; n and feature_net: of the
-        distances; seconds: by stage, what making its output took, however often it was reused since.
+        distances; labels: mode, boxes, ignored, and their mean agreement with the captions; seconds: by stage, what
+        making its output took, however often it was reused since.
     """
     figures = outcomes["report"].figures
+    labels = outcomes["shards"].figures["labels"]
     return {
         "dataset": outcomes["shards"].ref.path,
         **{group: {name: figures[group][name] for name in names} for group, names in SETS.items()},
+        "labels": {name: labels[name] for name in ("mode", "boxes", "ignored", "agreement")},
         **{name: figures[name] for name in ("verifier_auc", "nfe_per_image", "images", "n", "feature_net")},
         "seconds": {stage: _seconds(outcome) for stage, outcome in outcomes.items()},
     }

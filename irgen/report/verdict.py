@@ -9,6 +9,7 @@ from typing import Any, Literal
 FEW = 50
 """Below this N a Fréchet distance is mostly bias."""
 
+UNKNOWN = "unknown"
 Mood = Literal["good", "bad", "open"]
 
 
@@ -24,9 +25,9 @@ def verdict(figures: Mapping[str, Any]) -> list[Finding]:
     """Say whether guidance helped (FID, IRSCORE), whether the verifier can be believed, and how it compares with gray.
 
     Args:
-        figures: as `irgen.report.measure` gives them.
+        figures: as `irgen.report.build` gives them.
     """
-    findings = [_fid(figures), _irscore(figures)]
+    findings = [_fid(figures), _alarm(figures), _irscore(figures), _judges(figures)]
     fid = figures["fid"]
     if "worst" in fid and fid["worst"] < fid["guided"]:
         findings.append(
@@ -66,6 +67,12 @@ def warnings(figures: Mapping[str, Any]) -> list[str]:
             f"Features come from {net}, not from Inception: these distances compare with one another, "
             "not with anything published."
         )
+    if not figures["mix"]:
+        shares = "; ".join(
+            f"{name}: {', '.join(f'{count} {time or UNKNOWN}' for time, count in times.items())}"
+            for name, times in figures["mixes"].items()
+        )
+        found.append(f"Day and night could not be mixed alike, which alone moves every distance. {shares}.")
     if not figures["intervals"]:
         found.append("No intervals: report.bootstrap is 0, so no difference below can be called real.")
     return found
@@ -78,7 +85,9 @@ def number(value: float) -> str:
     elif abs(value) >= 1:
         text = f"{value:.2f}"
     else:
-        text = f"{value:.3f}"
+        text = f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4f}"
+    if not float(text):
+        text = text.lstrip("-")
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -114,6 +123,58 @@ def _irscore(figures: Mapping[str, Any]) -> Finding:
     if interval[0] > 0:
         return Finding("good", f"IRSCORE rises: {change}. The search maximises it, so this alone proves little.")
     return Finding("bad", f"IRSCORE is not shown to rise, though the search maximises it: {change}.")
+
+
+def _alarm(figures: Mapping[str, Any]) -> Finding:
+    alarm = figures["alarm"]
+    if alarm["rings"]:
+        first = alarm["falls"][0]
+        stop, fallen = alarm["stop_at_candidates"], " and ".join(first["judges"])
+        advice = "do not search with this verifier" if stop == 1 else f"stop at {stop} candidates"
+        return Finding(
+            "bad",
+            f"Alarm: the verifier is being hacked. From {first['from_nfe']:g} to {first['to_nfe']:g} NFE IRSCORE rises "
+            f"by {number(first['score'])} while {fallen} got worse beyond the interval. Stop at "
+            f"{alarm['stop_at_nfe']:g} NFE: {advice}.",
+        )
+    if alarm["stop_at_candidates"] == 1:
+        return Finding("open", "No search was made, so there is nothing that could hack the verifier.")
+    if not figures["intervals"]:
+        return Finding("open", "Whether the verifier is hacked cannot be told without intervals.")
+    return Finding(
+        "good",
+        f"No sign of verifier hacking up to {alarm['stop_at_nfe']:g} NFE: while IRSCORE rises, neither two independent "
+        f"judges nor recall get worse beyond their intervals (asked: {', '.join(alarm['judges'])}).",
+    )
+
+
+def _judges(figures: Mapping[str, Any]) -> Finding:
+    """Say what the independent nets' distances and realism think of guided against unguided images."""
+    changes = {
+        f"FID under {net}": (figures["changes"][net]["frechet"], -1)
+        for net, judge in figures["judges"].items()
+        if judge["independent"]
+    }
+    if "realism" in figures["changes"]["images"]:
+        changes["realism"] = (figures["changes"]["images"]["realism"], 1)
+    better = [name for name, (change, sign) in changes.items() if _beyond(change, sign)]
+    worse = [name for name, (change, sign) in changes.items() if _beyond(change, -sign)]
+    if worse:
+        mood: Mood = "open" if better else "bad"
+    else:
+        mood = "good" if len(better) == len(changes) else "open"
+    parts = [f"{len(better)} of {len(changes)} say guided images are the better ones" + _named(better)]
+    parts.append(f"{len(worse)} the worse ones" + _named(worse))
+    parts.append(f"{len(changes) - len(better) - len(worse)} see no difference beyond the interval")
+    return Finding(mood, f"Judges that are independent of the verifier: {', '.join(parts)}.")
+
+
+def _beyond(change: Mapping[str, float], sign: int) -> bool:
+    return "low" in change and (change["low"] > 0 if sign > 0 else change["high"] < 0)
+
+
+def _named(names: list[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _against_gray(mood: Mood, relation: str, fid: Mapping[str, float]) -> Finding:

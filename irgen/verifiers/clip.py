@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from irgen import files
+from irgen import files, weights
 from irgen.captions.forms import grayscale
 from irgen.errors import WeightsError
 from irgen.miniature import clip_dir
@@ -27,7 +27,7 @@ from irgen.verifiers.batches import in_fixed_batches
 LOCAL, HUB = "local-dir:", "hf-hub:"
 WEIGHTS_FILE, CONFIG_FILE = "open_clip_model.safetensors", "open_clip_config.json"
 LOCAL_WEIGHTS_FILES = (WEIGHTS_FILE, "open_clip_pytorch_model.safetensors")
-IMAGES_PER_FORWARD = 16
+IMAGES_PER_FORWARD = 8
 TEXTS_PER_FORWARD = 8
 
 
@@ -154,6 +154,7 @@ def load(model: str, pretrained: str, device: torch.device, precision: torch.dty
             f"verifier.model = {model}: cannot be loaded ({first_line})",
             f"It needs {CONFIG_FILE} and matching {WEIGHTS_FILE} in open_clip's format.",
         ) from error
+    weights.require_finite(network.state_dict(), f"verifier.model = {model}", "Fetch it again, or train it again.")
     return Clip(network.eval(), tokenizer, config, precision)
 
 

@@ -40,14 +40,18 @@ class IrScore:
         Returns:
             IRSCORE and the cosines `cos_infrared` and `cos_grayscale`; NaN where a feature is not finite.
         """
+        return self.judge(images, captions)[0]
+
+    def judge(self, images: np.ndarray, captions: Sequence[str]) -> tuple[Scores, np.ndarray]:
+        """Do as `score`, and return the images' unit features beside it, float64 [B, D]."""
         check_pairs(images, captions)
-        features = self.clip.image_features(self.clip.resize(images))
-        forms = self.forms(captions)
+        features = self.clip.image_features(self.clip.resize(images)).double()
         # fp64 from here on: the two cosines are close, and their difference is what counts.
-        cosines = torch.einsum("bd,bfd->bf", features.double(), forms.double()).cpu().numpy()
+        cosines = torch.einsum("bd,bfd->bf", features, self.forms(captions).double()).cpu().numpy()
         value = self.combine(cosines[:, 0], cosines[:, 1])
         value[~np.isfinite(value)] = np.nan
-        return Scores(value, {"cos_infrared": cosines[:, 0], "cos_grayscale": cosines[:, 1]})
+        parts = {"cos_infrared": cosines[:, 0], "cos_grayscale": cosines[:, 1]}
+        return Scores(value, parts), features.cpu().numpy()
 
     def score_pixels(self, pixels: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
         """Score float32 [B, 3, H, W] in 0..1 as `score` does, keeping gradients: float32 [B]."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irgen import settings
-from irgen.settings import EnsembleChoice, Settings, SingleChoice, VerifierChoice
+from irgen.settings import AgreementChoice, EnsembleChoice, Settings, SingleChoice, VerifierChoice
 
 if TYPE_CHECKING:
     from irgen.metrics.frechet import F64
@@ -46,7 +46,12 @@ def choice(document: Mapping[str, Any]) -> VerifierChoice:
     return settings.parse(_Document, {"verifier": dict(document)}, "settings").verifier
 
 
-def load(chosen: VerifierChoice, trained: Path, measure: Callable[[Sequence[Voice]], Mapping[str, F64]]) -> Verifier:
+def load(
+    chosen: VerifierChoice,
+    trained: Path,
+    measure: Callable[[Sequence[Voice]], Mapping[str, F64]],
+    teachers: Path | None = None,
+) -> Verifier:
     """Load a verifier and all that it needs.
 
     Args:
@@ -54,6 +59,7 @@ def load(chosen: VerifierChoice, trained: Path, measure: Callable[[Sequence[Voic
         trained: output of stage verifier, where IRSCORE's model lies and what realism learnt.
         measure: called for an ensemble with its members: returns their scores of unguided images, float64
             [prompts, candidates] each, by name (`irgen.verifiers.ensemble.measure`).
+        teachers: output of stage teachers, where agreement is with them.
 
     Raises:
         WeightsError: weights that are missing, pickled, damaged, or of another architecture.
@@ -61,16 +67,21 @@ def load(chosen: VerifierChoice, trained: Path, measure: Callable[[Sequence[Voic
         IrgenError: a member of an ensemble that cannot tell candidates apart.
     """
     if not isinstance(chosen, EnsembleChoice):
-        return _single(chosen, trained)
+        return _single(chosen, trained, teachers)
     from irgen.verifiers.ensemble import Ensemble, Voice
 
     voices = [
-        Voice(member.verifier.name, _single(member.verifier, trained), member.weight) for member in chosen.members
+        Voice(member.verifier.name, _single(member.verifier, trained, teachers), member.weight)
+        for member in chosen.members
     ]
     return Ensemble(voices, measure(voices))
 
 
-def _single(chosen: SingleChoice, trained: Path) -> Verifier:
+def _single(chosen: SingleChoice, trained: Path, teachers: Path | None) -> Verifier:
+    if teachers and isinstance(chosen, AgreementChoice) and chosen.detector == settings.TEACHERS:
+        from irgen.verifiers.agreement import Agreement
+
+        return Agreement.with_teachers(teachers)
     module, name = CLASSES[chosen.name].split(".")
     kind: Any = getattr(importlib.import_module(f"irgen.verifiers.{module}"), name)
     return kind.load(trained if chosen.name in OWN else chosen)

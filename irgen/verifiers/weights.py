@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from irgen import devices
+from irgen import devices, weights
 from irgen.errors import WeightsError
 
 
@@ -30,9 +30,11 @@ def read(file: str, field: str, how: str) -> dict[str, torch.Tensor]:
     if not Path(file).expanduser().is_file():
         raise WeightsError(f"{field} = {file}: no such file", how)
     try:
-        return load_file(Path(file).expanduser())
+        tensors = load_file(Path(file).expanduser())
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{field} = {file}: damaged ({str(error).splitlines()[0]})", how) from error
+    weights.require_finite(tensors, f"{field} = {file}", how)
+    return tensors
 
 
 def conversion(source: str, target: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from cleanfid.fid import compute_fid, get_folder_features
 from cleanfid.inception_torchscript import InceptionV3W
+from cleanfid.resize import make_resizer
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
@@ -19,6 +20,7 @@ from irgen.metrics.features import (
     FeatureNet,
     features,
     load,
+    resized,
 )
 from irgen.metrics.frechet import Statistics, frechet_distance
 from irgen.miniature import scenenet
@@ -109,6 +111,16 @@ def test_gray_is_put_into_all_three_channels() -> None:
     np.testing.assert_array_equal(flat, three)
     np.testing.assert_array_equal(one, three)
     assert flat[0] == flat[2]
+
+
+def test_equal_channels_are_resized_as_cleanfid_resizes_each() -> None:
+    rng = np.random.default_rng(0)
+    gray = np.repeat(rng.integers(0, 256, (37, 53, 1), np.uint8), 3, axis=2)
+    tinted = gray.copy()
+    tinted[..., 2] //= 2
+    theirs = make_resizer("PIL", False, "bicubic", (31, 17))
+    for image in (gray, tinted):
+        assert np.array_equal(resized(image, (31, 17)), theirs(image))
 
 
 def test_an_image_of_floats_is_refused() -> None:

@@ -1,97 +1,109 @@
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from irgen.errors import IrgenError
 from irgen.metrics.frechet import frechet_distances
-from irgen.report.measure import Measured, measure, search_figures
+from irgen.metrics.kernel import kernel_distance
+from irgen.metrics.manifold import manifold
+from irgen.report.looking import Seen
+from irgen.report.measure import GUIDED, IMAGES, UNGUIDED, Measured, key_figures, measure, search_figures
 from irgen.report.sets import ImageSet
 from irgen.settings import ReportSettings
 
 SETTINGS = ReportSettings(bootstrap=40, seed=3)
+NETS = {"levels": True, "own": False}
 
 
-def extract(images: ImageSet) -> np.ndarray:
-    """Two features of an image: its level, and a fixed number of its key."""
-    return np.array([[image.mean(), int(key) % 7] for key, image in zip(images.keys, images, strict=True)])
+def look(images: ImageSet) -> Seen:
+    """Two features of an image: its level, and a fixed number of its key; likes dark images."""
+    levels = np.array([image.mean() for image in images])
+    features = np.stack([levels, [int(key) % 7 for key in images.keys]], 1)
+    histograms = np.eye(256)[levels.astype(int)]
+    values = {"brightness": levels, **({} if images.name == "floor" else {"irscore": 1 - levels / 255})}
+    return Seen({"levels": features, "own": features[:, ::-1] * 2}, values, histograms, np.zeros((len(images), 12)))
 
 
-def score(images: ImageSet) -> np.ndarray:
-    """Likes dark images."""
-    return np.array([1 - image.mean() / 255 for image in images])
+def measured_of(sets: dict[str, ImageSet], settings: ReportSettings = SETTINGS) -> Measured:
+    return measure(sets, {name: look(one) for name, one in sets.items()}, NETS, settings)
 
 
 @pytest.fixture
 def measured(sets: dict[str, ImageSet]) -> Measured:
-    return measure(sets, extract, score, SETTINGS)
+    return measured_of(sets)
 
 
 def test_every_distance_is_to_the_real_test_frames(measured: Measured, sets: dict[str, ImageSet]) -> None:
-    features = {name: extract(images) for name, images in sets.items()}
-    assert measured.figures["fid"] == pytest.approx(frechet_distances(features.pop("real"), features))
-    fid = measured.figures["fid"]
-    assert fid["floor"] < fid["guided"] < fid["unguided"] < fid["worst"] < fid["grayscale"]
-    assert measured.figures["n"] == 64
+    features = {name: look(images).features["levels"] for name, images in sets.items()}
+    real = features.pop("real")
+    fid = key_figures(measured)["fid"]
+    assert fid == pytest.approx(frechet_distances(real, features))
+    assert fid["floor"] < fid["guided"] < fid["unguided"] < fid["worst"] < fid["grayscale"] < fid["inverted"]
+    assert measured.n == 64
+    assert measured.figure("levels", "kernel", GUIDED).value == pytest.approx(kernel_distance(real, features["guided"]))
+    theirs = manifold(real, features["guided"])
+    assert measured.figure("levels", "recall", GUIDED).value == theirs.recall
 
 
 def test_scores_are_means_over_each_sets_own_images(measured: Measured, sets: dict[str, ImageSet]) -> None:
-    assert measured.figures["irscore"] == {
-        name: pytest.approx(score(images).mean()) for name, images in sets.items() if name != "floor"
+    assert key_figures(measured)["irscore"] == {
+        name: pytest.approx(look(images).values["irscore"].mean()) for name, images in sets.items() if name != "floor"
     }
 
 
 def test_what_guidance_gained_is_positive_where_it_is_better(measured: Measured) -> None:
-    figures = measured.figures
+    figures = key_figures(measured)
     assert figures["gain"]["fid"] == figures["fid"]["unguided"] - figures["fid"]["guided"] > 0
     assert figures["gain"]["irscore"] == figures["irscore"]["guided"] - figures["irscore"]["unguided"] > 0
 
 
 def test_every_figure_has_an_interval_about_it(measured: Measured) -> None:
-    for group in ("fid", "irscore", "gain"):
-        values = measured.figures[group]
-        intervals = measured.figures["intervals"][group]
-        assert intervals.keys() == values.keys()
-        assert all(low < values[name] < high for name, (low, high) in intervals.items())
+    table = measured.table()
+    assert {"frechet", "kernel", "recall", "vendi", "copying", "irscore", "histogram_distance"} <= set(table["metric"])
+    assert table[["value", "low", "high"]].notna().all().all()
+    assert (table["low"] <= table["value"] + 1e-9).all() and (table["value"] <= table["high"] + 1e-9).all()
 
 
 def test_equal_seeds_give_equal_intervals_and_others_do_not(sets: dict[str, ImageSet], measured: Measured) -> None:
-    again = measure(sets, extract, score, SETTINGS)
-    other = measure(sets, extract, score, SETTINGS.model_copy(update={"seed": 4}))
-    assert again.figures == measured.figures
-    assert other.figures["intervals"] != measured.figures["intervals"]
-    assert other.figures["fid"] == measured.figures["fid"]
+    again, other = measured_of(sets), measured_of(sets, SETTINGS.model_copy(update={"seed": 4}))
+    pd.testing.assert_frame_equal(again.table(), measured.table())
+    assert other.figure("levels", "frechet", GUIDED) != measured.figure("levels", "frechet", GUIDED)
+    assert dict(other.values) == dict(measured.values)
 
 
 def test_sets_of_the_same_prompts_are_resampled_together(sets: dict[str, ImageSet]) -> None:
-    same = {**sets, "unguided": sets["guided"]}
-    figures = measure(same, extract, score, SETTINGS).figures
-    assert figures["gain"] == {"fid": 0, "irscore": 0}
-    assert figures["intervals"]["gain"] == {"fid": [0, 0], "irscore": [0, 0]}
+    change = measured_of({**sets, "unguided": sets["guided"]}).change("levels", "frechet", GUIDED, UNGUIDED)
+    assert change.value == 0 and change.interval == (0, 0)
+
+
+def test_sets_of_unequal_size_are_refused(sets: dict[str, ImageSet]) -> None:
+    with pytest.raises(IrgenError, match="worst 40"):
+        measured_of({**sets, "worst": sets["worst"].take(range(40))})
+
+
+def test_grey_levels_are_compared_as_whole_sets(measured: Measured, sets: dict[str, ImageSet]) -> None:
+    distance = {name: measured.figure(IMAGES, "histogram_distance", name).value for name in sets if name != "real"}
+    assert distance["guided"] < distance["unguided"] < distance["grayscale"] < distance["inverted"]
+
+
+def test_of_few_images_no_balls_are_drawn(sets: dict[str, ImageSet]) -> None:
+    few = measured_of({name: one.take(range(20)) for name, one in sets.items()})
+    assert not few.has("levels", "recall", GUIDED) and few.has("levels", "kernel", GUIDED)
 
 
 def test_no_resamplings_no_intervals(sets: dict[str, ImageSet]) -> None:
-    assert measure(sets, extract, score, ReportSettings(bootstrap=0)).figures["intervals"] == {}
+    measured = measured_of(sets, ReportSettings(bootstrap=0))
+    assert key_figures(measured)["intervals"] == {}
+    assert measured.figure("levels", "frechet", GUIDED).interval is None
 
 
 def test_a_missing_baseline_is_none_and_the_rest_is_as_before(sets: dict[str, ImageSet], measured: Measured) -> None:
-    del sets["grayscale"]
-    figures = measure(sets, extract, score, SETTINGS).figures
+    del sets["grayscale"], sets["inverted"]
+    figures = key_figures(measured_of(sets))
     assert figures["fid"]["grayscale"] is None and figures["irscore"]["grayscale"] is None
-    assert figures["fid"]["guided"] == measured.figures["fid"]["guided"]
-
-
-def test_more_dimensions_than_images_are_measured_too(make_set: Callable[..., ImageSet]) -> None:
-    names = ("real", "floor", "unguided", "guided")
-    sets = {name: make_set(name, 6, 100 + 20 * place) for place, name in enumerate(names)}
-
-    def wide(images: ImageSet) -> np.ndarray:
-        return np.stack([np.sin(np.arange(12) * image.mean()) for image in images])
-
-    figures = measure(sets, wide, score, SETTINGS).figures
-    assert figures["dimensions"] == 12 and figures["n"] == 6
-    assert all(value > 0 for name, value in figures["fid"].items() if name != "grayscale")
+    assert figures["fid"]["guided"] == key_figures(measured)["fid"]["guided"]
 
 
 def row(key: str, candidate: int, score: float, **more: Any) -> dict[str, Any]:

@@ -45,45 +45,96 @@ def test_nothing_is_asked_of_another_place(content: Content) -> None:
     references = [
         tag.get("src") or tag.get("href") for name in ("img", "link", "a", "iframe") for tag in page.all(name)
     ]
-    assert references and all(reference and reference.startswith("data:") for reference in references)
+    assert references and all(reference and reference.startswith(("data:", "#")) for reference in references)
     assert "http://" not in html and "https://" not in html and "url(" not in html
 
 
 def test_every_picture_has_an_alternative_text(content: Content) -> None:
     pictures = Page(render(content)).all("img")
-    assert len(pictures) == 64
-    assert all(picture["alt"] and len(picture["alt"]) > 20 for picture in pictures)
+    assert len(pictures) == 64 + 12
+    assert all(picture["alt"] and len(picture["alt"]) > 15 for picture in pictures)
 
 
-def test_the_guided_image_shows_its_score_sheet_on_hover(content: Content) -> None:
-    titles = [picture["title"] for picture in Page(render(content)).all("img") if picture["alt"].startswith("Guided")]
-    assert all("cos_infrared: 0.4" in title and "frame_id: set06/V000/I00001" in title for title in titles)
+def test_the_guided_image_shows_its_score_sheet_on_hover_and_by_keyboard(content: Content) -> None:
+    page = Page(render(content))
+    sheets = [tag for tag in page.all("dl") if tag["class"] == "sheet"]
+    assert len(sheets) == 16 + 12
+    assert sum(tag.get("tabindex") == "0" for tag in page.all("figure")) == len(sheets)
+    assert "cos infrared 0.4000" in page.text and "frame id set06/V000/I00001" in page.text
 
 
 def test_markup_in_a_caption_stays_text(content: Content) -> None:
     nasty = '"><script>alert(1)</script><img src=x>'
     pictures = [Picture("guided", content.grid[0].pictures[0].image, nasty, {nasty: nasty})]
-    page = Page(render(replace(content, dataset=nasty, grid=[Comparison(nasty, pictures)], rejects={nasty: 1})))
+    page = Page(
+        render(replace(content, dataset=nasty, grid=[Comparison(nasty, pictures)], extremes={}, rejects={nasty: 1}))
+    )
     assert not page.all("script") and len(page.all("img")) == 1
     assert nasty in page.text
 
 
-def test_a_missing_picture_and_a_missing_baseline_are_said(content: Content) -> None:
-    figures = content.measured.figures
-    figures["fid"]["grayscale"] = figures["irscore"]["grayscale"] = None
+def without(content: Content, name: str) -> Content:
+    """Take a set out of every figure."""
+    figures = content.figures
     for group in ("fid", "irscore"):
-        del figures["intervals"][group]["grayscale"]
-    del content.measured.scores["grayscale"]
-    text = Page(render(replace(content, grid=[Comparison("a road", [Picture("grayscale", None)])]))).text
+        figures[group].pop(name)
+        figures["intervals"][group].pop(name, None)
+    for metric in (
+        *figures["images_figures"].values(),
+        *(m for j in figures["judges"].values() for m in j["figures"].values()),
+    ):
+        metric.pop(name, None)
+    return replace(content, seen={key: one for key, one in content.seen.items() if key != name})
+
+
+def test_a_missing_picture_and_a_missing_baseline_are_said(content: Content) -> None:
+    bare = without(without(content, "grayscale"), "inverted")
+    bare.figures["fid"]["grayscale"] = bare.figures["irscore"]["grayscale"] = None
+    text = Page(render(replace(bare, grid=[Comparison("a road", [Picture("grayscale", None)])]))).text
     assert "too few visible images" in text and "no grayscale baseline" in text
 
 
 def test_without_intervals_or_worst_images_the_page_still_stands(content: Content) -> None:
-    figures = content.measured.figures
-    figures["intervals"] = {}
-    del figures["fid"]["worst"], figures["irscore"]["worst"]
-    text = Page(render(content)).text
+    bare = without(content, "worst")
+    bare.figures["intervals"] = {}
+    text = Page(render(bare)).text
     assert "No intervals: report.bootstrap is 0" in text and "Lowest score" not in text
+
+
+def test_nets_of_the_verifiers_family_are_marked(content: Content) -> None:
+    text = Page(render(content)).text
+    assert "scenenet independent" in text and "verifier not independent" in text
+
+
+def test_every_figure_is_drawn_against_nfe(content: Content) -> None:
+    html = render(content)
+    assert html.count('class="ticks"') == 3 + 3, "three figures against NFE, grey levels, spectra, best of n"
+    assert "what is searched for" in html and ">40<" in html
+
+
+def test_an_alarm_is_said_first_of_all_but_the_verdict_and_with_where_to_stop(content: Content) -> None:
+    fall = {"from_nfe": 40.0, "to_nfe": 120.0, "score": 0.05, "judges": ["FID under scenenet", "realism"]}
+    content.figures["alarm"] |= {"rings": True, "falls": [fall], "stop_at_nfe": 40.0, "stop_at_candidates": 4}
+    text = Page(render(content)).text
+    assert "Alarm: the verifier is being hacked. From 40 to 120 NFE" in text
+    assert "Stop at 40 NFE: stop at 4 candidates." in text and "rings stop at 40 NFE" in text
+
+
+def test_tombstones_and_labels_are_there(content: Content) -> None:
+    text = Page(render(content)).text
+    assert "all candidates dead in 3 attempts: flat image 2" in text and "The images have no labels." in text
+    content.figures["labels"] = {
+        "mode": "teacher",
+        "images": 256,
+        "boxes": {"person": 300},
+        "ignored": 21,
+        "per_image": 1.25,
+        "empty": 0.1,
+        "agreement": 0.83,
+        "contrast": [{"images": "guided", "time": "at night", "count": 90, "value": 41.0, "low": 38.0, "high": 44.0}],
+    }
+    text = Page(render(content)).text
+    assert "300 person, 21 to be ignored" in text and "Guided, at night 90 41.00 38.00 to 44.00" in text
 
 
 def test_the_cost_of_every_stage_is_there(content: Content) -> None:
@@ -135,7 +186,7 @@ def test_a_browser_shows_every_picture_at_any_width_and_asks_for_nothing(
     browser.get_log("performance")
     browser.get(path.as_uri())
     widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
-    assert len(widths) == 64 and min(widths) > 0
+    assert len(widths) == 64 + 12 and min(widths) > 0
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width_px
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]

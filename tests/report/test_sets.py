@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_real_frames_are_split_into_reference_floor_and_baseline(stages: Callabl
     assert [image[0, 0].tolist() for image in sets["real"]] == [[level] * 3 for level in (6, 7, 8, 9)]
     luma = round(0.299 * 200)
     assert next(iter(sets["grayscale"]))[0, 0].tolist() == [luma] * 3
+    assert next(iter(sets["inverted"]))[0, 0].tolist() == [255 - luma] * 3
 
 
 @pytest.mark.parametrize("visible", [0, 1])
@@ -77,12 +79,12 @@ def test_too_few_real_frames_are_named(stages: Callable[..., tuple[Path, Path]])
 def test_all_sets_are_cut_to_the_smallest_and_to_the_limit(make_set: Callable[..., ImageSet]) -> None:
     sets = {name: make_set(name, count, 100) for name, count in (("real", 30), ("unguided", 20), ("guided", 20))}
     cut = equalised(sets, ("unguided", "guided"), 25, seed=0)
-    assert {len(one) for one in cut.values()} == {20}
+    assert {len(one) for one in cut.sets.values()} == {20}
     cut = equalised(sets, ("unguided", "guided"), 7, seed=0)
-    assert {len(one) for one in cut.values()} == {7}
-    assert cut["unguided"].keys == cut["guided"].keys != cut["real"].keys
-    assert list(cut["real"].keys) == sorted(cut["real"].keys)
-    assert equalised(sets, ("unguided", "guided"), 7, seed=1)["real"].keys != cut["real"].keys
+    assert {len(one) for one in cut.sets.values()} == {7}
+    assert cut.sets["unguided"].keys == cut.sets["guided"].keys != cut.sets["real"].keys
+    assert list(cut.sets["real"].keys) == sorted(cut.sets["real"].keys)
+    assert equalised(sets, ("unguided", "guided"), 7, seed=1).sets["real"].keys != cut.sets["real"].keys
 
 
 def test_a_set_can_be_read_twice_and_in_part(make_set: Callable[..., ImageSet]) -> None:
@@ -94,3 +96,28 @@ def test_a_set_can_be_read_twice_and_in_part(make_set: Callable[..., ImageSet]) 
 def test_videos_are_resampled_whole_only_where_there_are_enough(make_set: Callable[..., ImageSet]) -> None:
     many, few, none = (make_set("real", 20, 100, videos) for videos in (10, 3, 0))
     assert many.groups == many.videos and few.groups == few.keys and none.groups == none.keys
+
+
+def times(one: ImageSet, *pattern: str) -> ImageSet:
+    return replace(one, times=tuple(pattern[number % len(pattern)] for number in range(len(one))))
+
+
+def test_day_and_night_are_mixed_as_in_the_generated_images(make_set: Callable[..., ImageSet]) -> None:
+    sets = {
+        "real": times(make_set("real", 40, 100), "day", "day", "day", "night"),
+        "guided": times(make_set("guided", 30, 100), "day", "night", "night"),
+        "unguided": times(make_set("unguided", 30, 100), "day", "night", "night"),
+    }
+    equal = equalised(sets, ("unguided", "guided"), 100, seed=0)
+    assert equal.mix == {"day": 5, "night": 10}, "the 10 real night frames are two thirds of what there can be"
+    assert all(sorted(one.times) == ["day"] * 5 + ["night"] * 10 for one in equal.sets.values())
+    assert equal.sets["unguided"].keys == equal.sets["guided"].keys
+
+
+@pytest.mark.parametrize("real", [("day",), ("day",) * 39 + ("night",)])
+def test_a_mix_that_would_cost_most_images_is_not_made(
+    make_set: Callable[..., ImageSet], real: tuple[str, ...]
+) -> None:
+    sets = {"real": times(make_set("real", 40, 100), *real), "guided": make_set("guided", 40, 100)}
+    equal = equalised(sets, ("guided",), 30, seed=0)
+    assert equal.mix == {} and len(equal.sets["real"]) == len(equal.sets["guided"]) == 30

@@ -18,7 +18,8 @@ def outcomes(tmp_path: Path, figures: dict[str, Any]) -> dict[str, Outcome]:
         files.write_json(folder / store.COST, {"seconds": seconds, "host": "somewhere"})
         return Outcome(Ref(stage=stage, path=str(folder), content="c"), True, 0.01, own)
 
-    return {"shards": outcome("shards", 4.5, {}), "report": outcome("report", 20, figures)}
+    labels = {"mode": "teacher", "boxes": 300, "ignored": 40, "agreement": 0.8, "classes": ["person"]}
+    return {"shards": outcome("shards", 4.5, {"labels": labels}), "report": outcome("report", 20, figures)}
 
 
 def test_a_summary_has_what_people_ask_for(outcomes: dict[str, Outcome], tmp_path: Path) -> None:
@@ -29,6 +30,7 @@ def test_a_summary_has_what_people_ask_for(outcomes: dict[str, Outcome], tmp_pat
     assert document["verifier_auc"]["gray"] == 0.998 and document["verifier_auc"]["match"] == 0.814
     assert (document["images"], document["nfe_per_image"], document["n"]) == (256, 120, 256)
     assert document["feature_net"] == "scenenet"
+    assert document["labels"] == {"mode": "teacher", "boxes": 300, "ignored": 40, "agreement": 0.8}
 
 
 def test_a_reused_stage_is_said_to_have_taken_what_making_it_took(outcomes: dict[str, Outcome]) -> None:

@@ -29,7 +29,9 @@ def test_a_loss_beyond_its_interval_is_called_harm(figures: dict[str, Any]) -> N
 
 def test_without_intervals_nothing_is_claimed(figures: dict[str, Any]) -> None:
     figures["intervals"] = {}
-    assert {finding.mood for finding in verdict(figures)[:2]} == {"open"}
+    for change in (one for judge in figures["changes"].values() for one in judge.values()):
+        change.pop("low", None), change.pop("high", None)
+    assert {finding.mood for finding in verdict(figures)[:4]} == {"open"}
 
 
 @pytest.mark.parametrize(("interval", "mood", "word"), [([0.08, 0.09], "good", "rises"), ([-0.1, 0.2], "bad", "not")])
@@ -37,7 +39,7 @@ def test_irscore_is_said_to_rise_only_beyond_its_interval(
     figures: dict[str, Any], interval: list[float], mood: str, word: str
 ) -> None:
     figures["intervals"]["gain"]["irscore"] = interval
-    finding = verdict(figures)[1]
+    finding = verdict(figures)[2]
     assert finding.mood == mood and word in finding.text
 
 
@@ -74,3 +76,34 @@ def test_few_images_are_warned_of_with_the_bias(figures: dict[str, Any]) -> None
 )
 def test_numbers_are_printed_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def judged(figures: dict[str, Any]) -> tuple[str, str]:
+    finding = next(one for one in verdict(figures) if one.text.startswith("Judges"))
+    return finding.mood, finding.text
+
+
+def test_judges_of_the_verifiers_own_family_are_not_counted(figures: dict[str, Any]) -> None:
+    assert judged(figures)[0] == "good" and "3 of 3 say guided images are the better ones" in judged(figures)[1]
+    figures["changes"]["verifier"]["frechet"] = {"value": 9.0, "low": 8.0, "high": 10.0}
+    assert judged(figures)[0] == "good"
+
+
+def test_a_judge_that_finds_guided_images_worse_is_named(figures: dict[str, Any]) -> None:
+    figures["changes"]["random-conv"]["frechet"] = {"value": 9.0, "low": 8.0, "high": 10.0}
+    mood, text = judged(figures)
+    assert mood == "open" and "1 the worse ones (FID under random-conv)" in text
+
+
+def test_a_ringing_alarm_names_the_budget_to_stop_at(figures: dict[str, Any]) -> None:
+    fall = {"from_nfe": 10.0, "to_nfe": 120.0, "score": 0.05, "judges": ["recall"]}
+    figures["alarm"] |= {"rings": True, "falls": [fall], "stop_at_nfe": 10.0, "stop_at_candidates": 1}
+    finding = verdict(figures)[1]
+    assert finding.mood == "bad" and "Stop at 10 NFE: do not search with this verifier." in finding.text
+
+
+def test_unequal_mixes_of_day_and_night_are_a_reservation(figures: dict[str, Any]) -> None:
+    assert not any("Day and night" in line for line in warnings(figures))
+    figures["mix"] = {}
+    figures["mixes"]["real"] = {"day": 256}
+    assert any("real: 256 day" in line for line in warnings(figures))

@@ -4,24 +4,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
-from irgen import files, records, store
+from irgen import files, records, shards, store
 from irgen.captions import forms
-from irgen.errors import StoreError, WeightsError
+from irgen.errors import SettingsError, StoreError, WeightsError
 from irgen.metrics import nets
 from irgen.metrics.features import FeatureNet
-from irgen.records import Caption, Frame, Reject
+from irgen.records import LABELLED_BOX, Caption, Frame, Reject
+from irgen.report import budgets, sets
 from irgen.report.build import Inputs, build
-from irgen.settings import FramesSettings, RandomSearch, ReportSettings, SamplesSettings
+from irgen.report.looking import Judges
+from irgen.settings import FramesSettings, RandomSearch, ReportSettings, SamplesSettings, ZeroOrderSearch
 from irgen.shards import ShardedOutput
+from irgen.shards.dataset import INDEX
 from irgen.stages import report, samples
 from tests.fakes import FakeGenerator, FakeVerifier
 
 SETTINGS = ReportSettings(bootstrap=5, grid_images=3)
 NET = FeatureNet("fake", (8, 6), lambda batch: torch.cat([batch.mean((2, 3)), batch.amax((2, 3))], 1))
+OTHER = FeatureNet("other", (4, 4), lambda batch: batch.std((2, 3)), independent=False)
 IMAGES = 12
 
 
@@ -44,7 +50,8 @@ def write_frames(folder: Path, raw: Path) -> list[Frame]:
                 (raw / part).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(raw / part / f"{name}.png")
             paths = (f"visible/{name}.png", f"lwir/{name}.png")
-            frames.append(Frame(name, "folder", split, "", f"v{number}", "", "", *paths, "", "", 8, 6))
+            time = "day" if number % 2 else "night"
+            frames.append(Frame(name, "folder", split, "", f"v{number}", time, "", *paths, "", "", 8, 6))
     records.write_rows(folder / "frames.parquet", frames, Frame.SCHEMA)
     rejects = [Reject("x", "x.jpg", "truncated_image", "cut")] * 2
     records.write_rows(folder / "rejects.parquet", rejects, Reject.SCHEMA)
@@ -56,8 +63,10 @@ def caption(frame: Frame) -> Caption:
     return Caption(frame.id, frame.split, text, forms.infrared(text), forms.grayscale(text), "rules", 9, False)
 
 
-def write_samples(folder: Path, captions: Path) -> None:
-    settings = SamplesSettings(images=IMAGES, steps=4, search=RandomSearch(candidates=5), images_per_shard=5)
+SAMPLES = SamplesSettings(images=IMAGES, steps=4, search=RandomSearch(candidates=5), images_per_shard=5)
+
+
+def write_samples(folder: Path, captions: Path, settings: SamplesSettings = SAMPLES) -> None:
     tables = {"candidates": samples.CANDIDATES, "contrasts": samples.CONTRASTS}
     output = ShardedOutput.open(folder, run={}, items=IMAGES, per_shard=5, columns=samples.COLUMNS, tables=tables)
     wanted = samples.plan(captions, settings)
@@ -67,6 +76,26 @@ def write_samples(folder: Path, captions: Path) -> None:
             for sample in samples.make(FakeGenerator(latent_shape=(3, 6, 8)), FakeVerifier(), own, settings, {}):
                 shard.add(sample)
     output.finish()
+
+
+def write_index(folder: Path, boxes: list[dict[str, Any]]) -> None:
+    """As stage shards writes it, as far as labels go; the first image has the boxes."""
+    keys = [f"{number:09d}" for number in range(IMAGES)]
+    mode = "teacher" if boxes else "none"
+    rows = [
+        {"key": key, "status": "ok", "label_mode": mode, "agreement": 0.5, "boxes": boxes if number == 0 else []}
+        for number, key in enumerate(keys)
+    ]
+    schema = pa.schema(
+        [
+            ("key", pa.string()),
+            ("status", pa.string()),
+            ("label_mode", pa.string()),
+            ("agreement", pa.float64()),
+            ("boxes", pa.list_(LABELLED_BOX)),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / INDEX)
 
 
 @pytest.fixture
@@ -87,7 +116,8 @@ def inputs(tmp_path: Path) -> Inputs:
     (folders["adapter"] / "weights.bin").write_bytes(b"1")
     content["adapter"] = finish(folders["adapter"], "adapter", dict(content), {"adapter": {"rank": 16}})
     write_samples(folders["samples"], folders["captions"])
-    finish(folders["samples"], "samples", dict(content), {})
+    finish(folders["samples"], "samples", dict(content), {"samples": SAMPLES.model_dump(mode="json"), "base": {}})
+    write_index(folders["shards"], [])
     finish(folders["shards"], "shards", {}, {})
     del folders["adapter"]
     return Inputs(**folders)
@@ -95,15 +125,18 @@ def inputs(tmp_path: Path) -> Inputs:
 
 def made(inputs: Inputs, out: Path, settings: ReportSettings = SETTINGS, **more: Any) -> dict[str, Any]:
     out.mkdir(exist_ok=True)
-    return build(settings, inputs, out, more.get("net", NET), more.get("verifier", FakeVerifier()))
+    return build(settings, inputs, out, Judges([NET, OTHER], more.get("verifier", FakeVerifier())))
 
 
 def test_the_figures_stand_at_equal_n_with_their_net(inputs: Inputs, tmp_path: Path) -> None:
     figures = made(inputs, tmp_path / "out")
     assert figures["n"] == 10 and figures["images"] == IMAGES and figures["nfe_per_image"] == 5 * 4
     assert figures["feature_net"] == "fake" and figures["verifier_auc"] == {"gray": 0.99, "match": 0.8}
-    assert set(figures["fid"]) == {"floor", "grayscale", "unguided", "guided", "worst"}
-    assert set(figures["irscore"]) == {"real", "grayscale", "unguided", "guided", "worst"}
+    made_sets = {"grayscale", "inverted", "unguided", "guided", "worst"}
+    assert set(figures["fid"]) == {"floor", *made_sets}
+    assert set(figures["irscore"]) == {"real", *made_sets}
+    assert {name: judge["independent"] for name, judge in figures["judges"].items()} == {"fake": True, "other": False}
+    assert figures["mix"] == {"day": 5, "night": 5}
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == figures
 
 
@@ -126,16 +159,20 @@ def test_fewer_images_are_taken_where_the_settings_say_so(inputs: Inputs, tmp_pa
 def test_the_page_shows_pictures_costs_rejects_and_lineage(inputs: Inputs, tmp_path: Path) -> None:
     made(inputs, tmp_path / "out")
     html = (tmp_path / "out" / "index.html").read_text()
-    assert html.count("data:image/png;base64,") == 3 * 4
+    assert html.count("data:image/png;base64,") == 3 * 4 + 5 + 5
     assert "<h1>tiny</h1>" in html and "truncated image" in html and "2.5 s" in html
     assert "rank: 16" in html, "the adapter is an input of samples alone, yet part of the lineage"
     assert "Only 10 images on each side" in html
-    assert "a road with train" in html and "cos_infrared" in html
+    assert "a road with train" in html and "cos infrared" in html
 
 
-def test_nothing_but_the_two_files_is_left(inputs: Inputs, tmp_path: Path) -> None:
+def test_nothing_but_the_three_files_is_left(inputs: Inputs, tmp_path: Path) -> None:
     made(inputs, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "report.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "figures.parquet",
+        "index.html",
+        "report.json",
+    ]
 
 
 def test_a_verifier_that_gives_nan_is_refused(inputs: Inputs, tmp_path: Path) -> None:
@@ -172,4 +209,69 @@ def test_another_feature_net_is_another_report(weights: Callable[[bytes], Path])
     first = report.externals(ReportSettings())
     weights(b"other")
     assert report.externals(ReportSettings()) != first
-    assert first["feature_net"].startswith("scenenet ")
+    assert first["feature_net"].startswith("scenenet ") and first["judge random-conv"].startswith("random-conv ")
+
+
+def test_the_same_figures_lie_in_parquet(inputs: Inputs, tmp_path: Path) -> None:
+    figures = made(inputs, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "figures.parquet").to_pandas().set_index(["judge", "metric", "images"])
+    assert set(rows["n"]) == {10}
+    for name, value in figures["fid"].items():
+        assert rows.loc[("fake", "frechet", name), "value"] == value
+        low, high = rows.loc[("fake", "frechet", name), ["low", "high"]]
+        assert [low, high] == figures["intervals"]["fid"][name]
+
+
+def test_smaller_budgets_are_measured_on_what_they_would_have_kept(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = FakeGenerator(latent_shape=(3, 6, 8))
+    monkeypatch.setattr(budgets, "load", lambda samples, dataset: generator)
+    figures = made(inputs, tmp_path / "out", ReportSettings(bootstrap=2, budgets=(3, 5, 2)))
+    curve = {row["candidates"]: row for row in figures["curve"] if row["metric"] == "irscore"}
+    assert list(curve) == [1, 2, 3, 5] and [row["nfe"] for row in curve.values()] == [4, 8, 12, 20]
+    # All 12 images have all 5 candidates' scores on record; at N = 10 the same ones are chosen of every set.
+    table = shards.candidates(inputs.samples)
+    keys = sets_of_guided(inputs)
+    recorded = table[table["key"].isin(keys) & (table["candidate"] < 3)].groupby("key")["score"].max().mean()
+    assert curve[3]["value"] == pytest.approx(recorded, abs=1e-12)
+    assert 0 < generator.nfe < 2 * 10 * 4, "only what is not stored is made again"
+
+
+def sets_of_guided(inputs: Inputs) -> tuple[str, ...]:
+    made_sets = sets.generated_sets(inputs.samples, inputs.captions, inputs.frames)
+    everything = {**sets.frame_sets(inputs.frames, inputs.captions), **made_sets}
+    return sets.equalised(everything, list(made_sets), 2252, 0).sets["guided"].keys
+
+
+@pytest.mark.parametrize(
+    ("samples_settings", "wanted", "message"),
+    [
+        (SAMPLES, (6,), "asks for 6 candidates, but the search had 5"),
+        (
+            SAMPLES.model_copy(update={"search": ZeroOrderSearch()}),
+            (2,),
+            "first candidates of zero_order are no search",
+        ),
+    ],
+)
+def test_budgets_that_are_not_within_the_search_are_refused(
+    inputs: Inputs, tmp_path: Path, samples_settings: SamplesSettings, wanted: tuple[int, ...], message: str
+) -> None:
+    document = store.read_manifest(inputs.samples)
+    settings = {"samples": samples_settings.model_dump(mode="json"), "base": {}}
+    store.write_manifest(inputs.samples, {**document, "settings": settings}, store.listing(inputs.samples))
+    with pytest.raises(SettingsError, match=message):
+        made(inputs, tmp_path / "out", ReportSettings(budgets=wanted))
+
+
+def test_labels_are_summed_up_and_their_contrast_is_measured(inputs: Inputs, tmp_path: Path) -> None:
+    box = {"x_px": 2.0, "y_px": 1.0, "w_px": 3.0, "h_px": 3.0, "score": 0.9, "source": "teacher", "teacher_iou": 0.8}
+    write_index(
+        inputs.shards, [{"label": "person", "ignore": False, **box}, {"label": "person", "ignore": True, **box}]
+    )
+    labels = made(inputs, tmp_path / "out", ReportSettings(bootstrap=3, grid_images=1))["labels"]
+    assert labels["mode"] == "teacher" and labels["boxes"] == {"person": 1} and labels["ignored"] == 1
+    assert labels["agreement"] == 0.5 and labels["empty"] == pytest.approx(11 / 12)
+    rows = [row for row in labels["contrast"] if row["images"] == "guided"]
+    assert sum(row["count"] for row in rows) <= 1

@@ -115,6 +115,17 @@ def test_each_fault_is_seen_by_the_aspect_that_is_there_for_it(realism, held_out
     assert auc(clean.value, spoilt.value) >= 0.95
 
 
+@pytest.mark.parametrize("fault", ["inverted", "halo", "over-sharpened", "blocky", "repeated"])
+def test_more_of_a_fault_ranks_lower(realism, held_out, clean, fault: str) -> None:
+    whole = spoil(held_out, fault)
+    half = ((colour(held_out).astype(np.uint16) + whole) // 2).astype(np.uint8)
+    means = [clean.value.mean(), *(realism.score(images, captions(images)).value.mean() for images in (half, whole))]
+    if fault == "inverted":
+        assert means[0] > max(means[1:]), "half inverted is flat grey, which is no less wrong"
+    else:
+        assert means == sorted(means, reverse=True)
+
+
 def test_held_out_real_frames_look_as_usual_as_the_fitted_ones(clean) -> None:
     beyond = -np.log1p(np.log(2) / 4)  # the score at the end of the usual
     shares = {name: float((values > beyond).mean()) for name, values in clean.parts.items()}
