@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field, TypeAdapter
 
-from flows.stages import DATA, FLOWS, OPTIONS
-from irgen import files, pipeline, settings
+from flows.stages import DATA, FLOWS, OPTIONS, Data, Lanes
+from irgen import files, pipeline, running, settings
 from irgen.errors import SettingsError, StoreError
 from irgen.pipeline import Outcome, PlanLine
 from irgen.settings import Manifest
@@ -16,22 +18,39 @@ from tasks import artifacts
 log = logging.getLogger("irgen.run")
 
 
+OUTCOME = TypeAdapter(Outcome)
+StageName = Annotated[str, Field(json_schema_extra={"enum": list(pipeline.NAMES)})]
+
+
 @flow(name="build_dataset", **{**OPTIONS, "flow_run_name": "{manifest}"})
 def build_dataset(
-    manifest: str, data: str = DATA, from_stage: str | None = None, only: str | None = None
+    manifest: str,
+    data: Data = DATA,
+    from_stage: StageName | None = None,
+    only: StageName | None = None,
+    lanes: Lanes = 0,
 ) -> dict[str, Outcome]:
     """Build the dataset that a manifest describes.
 
     Args:
-        manifest: path of the manifest.
-        data: folder that holds all datasets.
-        from_stage: make this stage and all after it anew, whatever is there.
-        only: make this stage anew and no other.
+        manifest: Path of the manifest, from the checkout's root.
+        data: Folder that holds all datasets, as the worker sees it.
+        from_stage: Make this stage and all after it anew, whatever is there.
+        only: Make this stage anew and no other.
+        lanes: Processes that make samples side by side, a GPU each or a share of the cores; 0: one a GPU.
+
+    Raises:
+        RunningError: a run with other settings is at work on this dataset.
 
     Returns:
         Outcomes by stage, of those that ran.
     """
     wanted = settings.load_manifest(Path(manifest))
+    with running.claimed(pipeline.dataset_root(Path(data), wanted.dataset), wanted):
+        return _build(wanted, data, from_stage, only, lanes)
+
+
+def _build(wanted: Manifest, data: str, from_stage: str | None, only: str | None, lanes: int) -> dict[str, Outcome]:
     redo = forced(from_stage, only)
     lines = pipeline.plan(wanted, Path(data), redo)
     if only:
@@ -39,7 +58,10 @@ def build_dataset(
     for line in lines:
         log.info("plan: %-10s %-7s %s", line.stage, line.action, line.reason)
     artifacts.publish_plan(wanted.dataset, lines)
-    outcomes = _only(only, wanted, data, lines) if only else _all(wanted, data, redo)
+    from irgen import room  # not at the top: it loads what stages need
+
+    room.require(wanted, Path(data), lines)
+    outcomes = _only(only, wanted, data, lines, lanes) if only else _all(wanted, data, redo, lanes)
     if "report" in outcomes and not only:
         _summarise(wanted, data, outcomes)
     return outcomes
@@ -60,25 +82,31 @@ def forced(from_stage: str | None, only: str | None) -> Collection[str]:
     return ()
 
 
-def _all(wanted: Manifest, data: str, redo: Collection[str]) -> dict[str, Outcome]:
+def _all(wanted: Manifest, data: str, redo: Collection[str], lanes: int) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for stage in pipeline.STAGES:
         arguments = {name: getattr(wanted, name) for name in stage.sections}
         arguments |= {name: outcomes[name].ref for name in stage.inputs}
-        outcomes[stage.name] = FLOWS[stage.name](
-            dataset=wanted.dataset, data=data, redo=stage.name in redo, **arguments
-        )
+        arguments |= _lanes(stage.name, lanes)
+        found = FLOWS[stage.name](dataset=wanted.dataset, data=data, redo=stage.name in redo, **arguments)
+        # Of a stage that a retried run had done, Prefect hands out the stored result, as a dict.
+        outcomes[stage.name] = OUTCOME.validate_python(found)
     return outcomes
 
 
-def _only(name: str, wanted: Manifest, data: str, lines: Collection[PlanLine]) -> dict[str, Outcome]:
+def _lanes(stage: str, lanes: int) -> dict[str, int]:
+    """Return the number of lanes where a stage's flow takes it."""
+    return {"lanes": lanes} if "lanes" in FLOWS[stage].parameters.properties else {}
+
+
+def _only(name: str, wanted: Manifest, data: str, lines: Collection[PlanLine], lanes: int) -> dict[str, Outcome]:
     stage = pipeline.stage_named(name)
     arguments = {section: getattr(wanted, section) for section in stage.sections}
     refs = {line.stage: line.ref for line in lines}
     for line in lines:
         if line.stage in stage.reads(arguments) and line.ref is None:
             raise StoreError(f"{name} reads {line.stage}: {line.reason}", "Run without --only first.")
-    arguments |= {key: refs[key] for key in stage.inputs}
+    arguments |= {key: refs[key] for key in stage.inputs} | _lanes(name, lanes)
     return {name: FLOWS[name](dataset=wanted.dataset, data=data, redo=True, **arguments)}
 
 
@@ -87,6 +115,6 @@ def _summarise(wanted: Manifest, data: str, outcomes: dict[str, Outcome]) -> Non
 
     summary = report.summary(outcomes)
     path = pipeline.dataset_root(Path(data), wanted.dataset) / "summary.json"
-    files.write_json(path, summary)
+    files.write_bytes(path, files.sealed(summary))
     log.info("summary: %s", path)
     artifacts.publish_summary(wanted.dataset, summary, outcomes["report"].ref.folder / "index.html")

@@ -6,6 +6,7 @@ flows.
 
 import atexit
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -17,8 +18,12 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from flows import automation
 from irgen.errors import IrgenError, SettingsError
 from irgen.pipeline import Outcome
+from irgen.studies.settings import is_study
+
+log = logging.getLogger("irgen.ui")
 
 HOST = "127.0.0.1"
 POOL = "irgen"
@@ -27,6 +32,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 START_S = 300.0
 STOP_S = 10.0
+SHORT_LIFE_S, SHORT_LIVES = 20.0, 3
+"""A process that ends so soon, more than so many times in a row, is not started again."""
+
+HEARTBEAT_S = 30
+"""Between a flow's signs of life; see automations.yaml for how many may fail to come."""
+
+CLIENT_RETRIES = 8
+"""Each waits twice as long as the one before: a server may be gone for some minutes, and no run fails."""
+
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
@@ -57,14 +71,18 @@ def environment(data: Path, port: int) -> dict[str, str]:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        "PREFECT_CLIENT_MAX_RETRIES": str(CLIENT_RETRIES),
         "PREFECT_LOGGING_EXTRA_LOGGERS": "irgen",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "IRGEN_DATA": str(data),
     }
 
 
-def build(manifest: Path, data: Path, from_stage: str | None, only: str | None, *, debug: bool) -> dict[str, Outcome]:
-    """Call `build_dataset` from this process, which must not have imported Prefect yet.
+def build(
+    manifest: Path, data: Path, from_stage: str | None, only: str | None, lanes: int, *, debug: bool
+) -> dict[str, Outcome]:
+    """Call `build_dataset`, or `study` for a study's manifest, from this process, which must not know Prefect yet.
 
     With PREFECT_API_URL set, it runs against that server; else against one started here, without the UI, that stops
     when this process ends.
@@ -74,6 +92,7 @@ def build(manifest: Path, data: Path, from_stage: str | None, only: str | None, 
         data: the data folder.
         from_stage: first stage to make anew.
         only: the one stage to make anew.
+        lanes: processes that make samples side by side; 0: one a GPU.
         debug: show Prefect's own messages.
 
     Raises:
@@ -87,7 +106,7 @@ def build(manifest: Path, data: Path, from_stage: str | None, only: str | None, 
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "irgen")
         if not answers(url):
             raise ServerError(f"PREFECT_API_URL = {url}: no Prefect server answers", "Start it, or unset the variable.")
-        return _build(manifest, data, from_stage, only)
+        return _build(manifest, data, from_stage, only, lanes)
     port = free_port()
     os.environ.update(environment(data, port))
     home(data).mkdir(parents=True, exist_ok=True)
@@ -102,13 +121,17 @@ def build(manifest: Path, data: Path, from_stage: str | None, only: str | None, 
     wait_until_ready(api_url(port), [server])
     # A flow waits a second for its heartbeat's thread; this server, which ends with us, needs no sign of life.
     with temporary_settings({"flows.heartbeat_frequency": None}):
-        return _build(manifest, data, from_stage, only)
+        return _build(manifest, data, from_stage, only, lanes)
 
 
-def _build(manifest: Path, data: Path, from_stage: str | None, only: str | None) -> dict[str, Outcome]:
+def _build(manifest: Path, data: Path, from_stage: str | None, only: str | None, lanes: int) -> dict[str, Outcome]:
+    if is_study(manifest):
+        from flows.studies import study
+
+        return study(manifest=str(manifest), data=str(data))
     from flows.build_dataset import build_dataset
 
-    return build_dataset(manifest=str(manifest), data=str(data), from_stage=from_stage, only=only)
+    return build_dataset(manifest=str(manifest), data=str(data), from_stage=from_stage, only=only, lanes=lanes)
 
 
 def wait_until_ready(server_url: str, processes: Sequence[subprocess.Popen[bytes]] = ()) -> None:
@@ -210,18 +233,46 @@ def serve(data: Path, port: int, ready: Callable[[str], None]) -> None:
     home(data).mkdir(parents=True, exist_ok=True)
     os.environ.update(environment(data.resolve(), port))
     os.environ["PWD"] = str(ROOT)  # where prefect.yaml says that flows run
-    processes = [start_server(port, {})]
+    kept = [Kept("the Prefect server", lambda: start_server(port, {}))]
     try:
-        wait_until_ready(api_url(port), processes)
+        wait_until_ready(api_url(port), [kept[0].process])
         _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
-        processes.append(start(("prefect", "worker", "start", "--pool", POOL, "--name", POOL)))
+        kept.append(Kept("its worker", lambda: start(("prefect", "worker", "start", "--pool", POOL, "--name", POOL))))
         _prefect("--no-prompt", "deploy", "--all")
+        automation.ensure(api_url(port), ROOT / "automations.yaml")
         ready(f"http://{HOST}:{port}")
-        while all(process.poll() is None for process in processes):
+        while True:
+            for each in kept:
+                each.look_after()
             time.sleep(0.2)
-        raise ServerError("the Prefect server or its worker ended", f"See the lines above and {home(data)}.")
     finally:
-        stop(processes)
+        stop([each.process for each in kept])
+
+
+class Kept:
+    """A process that is started again when it dies, unless it cannot live."""
+
+    def __init__(self, name: str, begin: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._name = name
+        self._begin = begin
+        self._begun_s = time.monotonic()
+        self._short_lives = 0
+        self.process = begin()
+
+    def look_after(self) -> None:
+        """Start it again if it died.
+
+        Raises:
+            ServerError: it died at once, several times over.
+        """
+        if (code := self.process.poll()) is None:
+            return
+        self._short_lives = self._short_lives + 1 if time.monotonic() - self._begun_s < SHORT_LIFE_S else 0
+        if self._short_lives > SHORT_LIVES:
+            raise ServerError(f"{self._name} does not stay alive (exit code {code})", "The lines above may say why.")
+        log.warning("%s ended (exit code %d); started again", self._name, code)
+        self._begun_s = time.monotonic()
+        self.process = self._begin()
 
 
 def _prefect(*arguments: str) -> None:

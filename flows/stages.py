@@ -2,16 +2,17 @@
 
 Each is a deployment of its own, because in the UI only a deployment's run can be copied with edited parameters. The
 parameters are the stage's settings, from which the UI draws a form, and its inputs: none means the latest sound output
-of that dataset.
+of that dataset, and the run's log says which that was.
 """
 
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import Flow, flow
+from pydantic import Field
 
 from irgen import pipeline, store
 from irgen.errors import StoreError
@@ -21,12 +22,14 @@ from irgen.settings import (
     BaseSettings,
     CaptionsSettings,
     FramesSettings,
+    LabelsSettings,
     Manifest,
     NegativesSettings,
     ReportSettings,
     SamplesSettings,
     Settings,
     ShardsSettings,
+    TeachersSettings,
     VerifierSettings,
 )
 from irgen.store import Ref
@@ -34,28 +37,44 @@ from tasks import stage
 
 log = logging.getLogger("irgen.run")
 
+DATASET_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
 DATA = os.environ.get("IRGEN_DATA", "data")
 """The data folder of runs that name none."""
 
 DEFAULTS = Manifest(dataset="defaults", frames=FramesSettings(source="miniature"))
+
+
+def _shown(description: str, **limits: Any) -> Any:
+    """Describe a parameter in the form. Prefect overwrites a field's own description with the docstring's, or none."""
+    return Field(json_schema_extra={"description": description}, **limits)
+
+
+Dataset = Annotated[str, _shown("Name of the dataset: its folder under the data folder.", pattern=DATASET_PATTERN)]
+Data = Annotated[str, _shown("Folder that holds all datasets, as the worker sees it.")]
+Redo = Annotated[bool, _shown("Make it anew even if it is there.")]
+Lanes = Annotated[
+    int, _shown("Processes side by side, a GPU each or a share of the cores; 0: one a GPU.", ge=0, le=1024)
+]
+Input = Annotated[Ref | None, _shown("Output to read; none: the latest sound one of this dataset.")]
 
 OPTIONS: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "flow_run_name": "{dataset}"}
 """Persisted results let *Retry* of `build_dataset` re-do only the stages that failed."""
 
 
 @flow(name="frames", **OPTIONS)
-def frames(dataset: str, frames: FramesSettings, data: str = DATA, redo: bool = False) -> Outcome:
+def frames(dataset: Dataset, frames: FramesSettings, data: Data = DATA, redo: Redo = False) -> Outcome:
     """Read the raw data into frames.parquet, and what cannot be used into rejects.parquet."""
     return _make("frames", dataset, data, {"frames": frames}, {}, redo)
 
 
 @flow(name="captions", **OPTIONS)
 def captions(
-    dataset: str,
+    dataset: Dataset,
     captions: CaptionsSettings = DEFAULTS.captions,
-    frames: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Describe the frames."""
     return _make("captions", dataset, data, {"captions": captions}, {"frames": frames}, redo)
@@ -63,27 +82,40 @@ def captions(
 
 @flow(name="negatives", **OPTIONS)
 def negatives(
-    dataset: str,
+    dataset: Dataset,
     negatives: NegativesSettings = DEFAULTS.negatives,
-    frames: Ref | None = None,
-    captions: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    captions: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Make the images that are not infrared though they might pass for it."""
     inputs = {"frames": frames, "captions": captions}
     return _make("negatives", dataset, data, {"negatives": negatives}, inputs, redo)
 
 
+@flow(name="teachers", **OPTIONS)
+def teachers(
+    dataset: Dataset,
+    teachers: TeachersSettings = DEFAULTS.teachers,
+    labels: LabelsSettings = DEFAULTS.labels,
+    frames: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
+) -> Outcome:
+    """Train the two detectors that label generated images on real frames."""
+    return _make("teachers", dataset, data, {"teachers": teachers, "labels": labels}, {"frames": frames}, redo)
+
+
 @flow(name="adapter", **OPTIONS)
 def adapter(
-    dataset: str,
+    dataset: Dataset,
     adapter: AdapterSettings = DEFAULTS.adapter,
     base: BaseSettings = DEFAULTS.base,
-    frames: Ref | None = None,
-    captions: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    captions: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Train the LoRA that turns the base model to infrared."""
     inputs = {"frames": frames, "captions": captions}
@@ -92,15 +124,15 @@ def adapter(
 
 @flow(name="verifier", **OPTIONS)
 def verifier(
-    dataset: str,
+    dataset: Dataset,
     verifier: VerifierSettings = DEFAULTS.verifier,
     base: BaseSettings = DEFAULTS.base,
-    frames: Ref | None = None,
-    captions: Ref | None = None,
-    negatives: Ref | None = None,
-    adapter: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    captions: Input = None,
+    negatives: Input = None,
+    adapter: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Finetune the CLIP model that tells infrared from what is not, and calibrate it on held-out frames."""
     inputs = {"frames": frames, "captions": captions, "negatives": negatives, "adapter": adapter}
@@ -109,47 +141,65 @@ def verifier(
 
 @flow(name="samples", **OPTIONS)
 def samples(
-    dataset: str,
+    dataset: Dataset,
     samples: SamplesSettings = DEFAULTS.samples,
     base: BaseSettings = DEFAULTS.base,
-    captions: Ref | None = None,
-    verifier: Ref | None = None,
-    adapter: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    captions: Input = None,
+    teachers: Input = None,
+    verifier: Input = None,
+    adapter: Input = None,
+    lanes: Lanes = 0,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Search over noises and keep the images that the verifier believes."""
-    inputs = {"captions": captions, "verifier": verifier, "adapter": adapter}
-    return _make("samples", dataset, data, {"samples": samples, "base": base}, inputs, redo)
+    inputs = {"frames": frames, "captions": captions, "teachers": teachers, "verifier": verifier, "adapter": adapter}
+    return _make("samples", dataset, data, {"samples": samples, "base": base}, inputs, redo, lanes)
+
+
+@flow(name="labels", **OPTIONS)
+def labels(
+    dataset: Dataset,
+    labels: LabelsSettings = DEFAULTS.labels,
+    teachers: Input = None,
+    samples: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
+) -> Outcome:
+    """Find the boxes of the generated images."""
+    inputs = {"teachers": teachers, "samples": samples}
+    return _make("labels", dataset, data, {"labels": labels}, inputs, redo)
 
 
 @flow(name="shards", **OPTIONS)
 def shards(
-    dataset: str,
+    dataset: Dataset,
     shards: ShardsSettings = DEFAULTS.shards,
-    frames: Ref | None = None,
-    captions: Ref | None = None,
-    samples: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    captions: Input = None,
+    samples: Input = None,
+    labels: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Write the finished dataset: WebDataset shards, an index, a card."""
-    inputs = {"frames": frames, "captions": captions, "samples": samples}
+    inputs = {"frames": frames, "captions": captions, "samples": samples, "labels": labels}
     return _make("shards", dataset, data, {"shards": shards}, inputs, redo)
 
 
 @flow(name="report", **OPTIONS)
 def report(
-    dataset: str,
+    dataset: Dataset,
     report: ReportSettings = DEFAULTS.report,
-    frames: Ref | None = None,
-    captions: Ref | None = None,
-    negatives: Ref | None = None,
-    verifier: Ref | None = None,
-    samples: Ref | None = None,
-    shards: Ref | None = None,
-    data: str = DATA,
-    redo: bool = False,
+    frames: Input = None,
+    captions: Input = None,
+    negatives: Input = None,
+    verifier: Input = None,
+    samples: Input = None,
+    shards: Input = None,
+    data: Data = DATA,
+    redo: Redo = False,
 ) -> Outcome:
     """Judge the dataset: distances with their floor and baselines, scores, pictures, costs."""
     inputs = {"frames": frames, "captions": captions, "negatives": negatives, "verifier": verifier}
@@ -158,7 +208,8 @@ def report(
 
 
 FLOWS: Mapping[str, Flow[..., Outcome]] = {
-    each.name: each for each in (frames, captions, negatives, adapter, verifier, samples, shards, report)
+    each.name: each
+    for each in (frames, captions, negatives, teachers, adapter, verifier, samples, labels, shards, report)
 }
 
 
@@ -169,13 +220,14 @@ def _make(
     sections: Mapping[str, Settings],
     inputs: Mapping[str, Ref | None],
     redo: bool,
+    lanes: int | None = None,
 ) -> Outcome:
     reads = pipeline.stage_named(name).reads(sections)
     refs = {key: ref or _latest(name, key, dataset, data) for key, ref in inputs.items() if key in reads}
-    return stage.make(name, data, dataset, sections, refs, redo)
+    return stage.make(name, data, dataset, sections, refs, redo, lanes)
 
 
-def _latest(name: str, wanted: str, dataset: str, data: str) -> Ref:
+def _latest(name: str, wanted: str, dataset: Dataset, data: str) -> Ref:
     """Return the newest sound output of the stage `wanted`, for the stage `name` to read."""
     folder = pipeline.dataset_root(Path(data), dataset) / pipeline.stage_named(wanted).folder_name
     ref = store.latest(folder)

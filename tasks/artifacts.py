@@ -1,30 +1,46 @@
-"""What the Prefect UI shows of a run: the plan, a stage's figures, its pictures, the key figures at the end."""
+"""What the Prefect UI shows of a run: the plan, a stage's figures and pictures, what it was made from, the outcome."""
 
 import base64
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
+from irgen import store
 from irgen.pipeline import Outcome, PlanLine
 
 PICTURES = (".png", ".jpg")
 PICTURE_WIDTH_PX = 640
-SHEET_ROWS = 4
+CALIBRATION = "calibration.json"
+MOVED = ("fid", "kid", "irscore", "verifier_auc")
+"""Groups of the report's figures that are compared with the last run's."""
 
 
 def publish(dataset: str, outcome: Outcome) -> None:
-    """Show a stage's figures and the pictures that lie at the top of its output."""
-    stage = outcome.ref.stage
+    """Show a stage's figures, its pictures and scores, and what it was made from."""
+    ref, folder = outcome.ref, outcome.ref.folder
     how = "reused" if outcome.reused else f"made in {outcome.seconds:.1f} s"
-    parts = [f"# {stage}\n\n{how}: `{outcome.ref.path}`", table(("figure", "value"), flat(outcome.figures))]
-    parts += [embedded(path.stem, image) for path, image in _pictures(outcome.ref.folder)]
-    create_markdown_artifact("\n\n".join(parts), key=key(dataset, stage), description=f"{stage} of {dataset}")
+    parts = [f"# {ref.stage}\n\n{how}: `{ref.path}`"]
+    sharded = (folder / "contrasts").is_dir()
+    if sharded:
+        from tasks import sheets  # not at the top: it loads pandas, and flows must import in a second
+
+        parts += [sheets.contrasts(folder), "## Figures"]
+    parts += [table(("figure", "value"), flat(outcome.figures))]
+    parts += [embedded(path.stem, image) for path, image in _pictures(folder)]
+    if sharded:
+        parts += ["## Scores", sheets.scores(folder)]
+    if (folder / CALIBRATION).is_file():
+        parts += ["## Calibration", table(("on held-out frames", "value"), flat(_read(folder / CALIBRATION)))]
+    if ref.stage == "report" and (last := _before(folder)):
+        parts += [f"## Against the last report, `{last}`", _moved(store.read_manifest(last)["figures"], outcome)]
+    parts += ["## Made from", lineage(folder)]
+    create_markdown_artifact("\n\n".join(parts), key=key(dataset, ref.stage), description=f"{ref.stage} of {dataset}")
 
 
 def publish_plan(dataset: str, lines: Sequence[PlanLine]) -> None:
@@ -37,6 +53,23 @@ def publish_summary(dataset: str, summary: Mapping[str, Any], report: Path) -> N
     """Show a finished dataset's key figures and where its report lies."""
     text = f"Report: `{report}`\n\n" + table(("figure", "value"), flat(summary))
     create_markdown_artifact(text, key=key(dataset, "summary"), description=f"Key figures of {dataset}")
+    create_link_artifact(report.resolve().as_uri(), key=key(dataset, "page"), description=f"The report of {dataset}")
+
+
+def lineage(folder: Path) -> str:
+    """Write which outputs an output stands on, back to the frames."""
+    from irgen.report import lineage as lines
+
+    rows = [
+        (
+            each.manifest["stage"],
+            each.manifest["fingerprint"],
+            ", ".join(sorted(each.manifest["inputs"])),
+            "" if each.seconds is None else f"{each.seconds:.1f} s",
+        )
+        for each in lines.ancestors([folder], folder.parents[1])
+    ]
+    return table(("stage", "output", "reads", "took"), rows)
 
 
 def key(dataset: str, name: str) -> str:
@@ -69,27 +102,38 @@ def embedded(name: str, image: Image.Image) -> str:
 
 
 def _pictures(folder: Path) -> Iterator[tuple[Path, Image.Image]]:
-    """Yield the pictures at the top of an output, and of a sharded one a sheet of its first images."""
+    """Yield the pictures at the top of an output."""
     for path in sorted(folder.iterdir()):
         if path.suffix in PICTURES:
             with Image.open(path) as image:
                 yield path, image
-    if (folder / "shards").is_dir():
-        from irgen import shards  # not at the top: it loads pandas, and flows must import in a second
-
-        tiles = [
-            Image.open(io.BytesIO(record.image)) for record in islice(shards.read(folder), SHEET_ROWS * SHEET_ROWS)
-        ]
-        if tiles:
-            yield folder / "sheet", _sheet(tiles)
 
 
-def _sheet(tiles: Sequence[Image.Image]) -> Image.Image:
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (SHEET_ROWS * width, -(-len(tiles) // SHEET_ROWS) * height))
-    for number, tile in enumerate(tiles):
-        sheet.paste(tile, (number % SHEET_ROWS * width, number // SHEET_ROWS * height))
-    return sheet
+def _before(folder: Path) -> Path | None:
+    """Return the report that was the newest before this one."""
+    others = [path for path in folder.parent.glob(f"*/{store.MANIFEST}") if path.parent != folder]
+    own = (folder / store.MANIFEST).stat().st_mtime_ns
+    earlier = [path for path in others if path.stat().st_mtime_ns < own]
+    return max(earlier, key=lambda path: path.stat().st_mtime_ns).parent if earlier else None
+
+
+def _moved(before: Mapping[str, Any], outcome: Outcome) -> str:
+    old = dict(flat({name: before[name] for name in MOVED if name in before}))
+    new = dict(flat({name: outcome.figures[name] for name in MOVED if name in outcome.figures}))
+    rows = [
+        (name, old.get(name), value, value - old[name] if _numbers(old.get(name), value) else "")
+        for name, value in new.items()
+    ]
+    return table(("figure", "last", "now", "change"), rows)
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) for value in values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
 
 
 def _cell(value: Any) -> str:

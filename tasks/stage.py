@@ -1,16 +1,19 @@
 """The task that makes one stage's output."""
 
+import functools
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irgen import pipeline
+from irgen import lanes, pipeline
+from irgen.lane import Plan
 from irgen.settings import Settings
 from irgen.store import Ref
-from tasks import artifacts
+from tasks import artifacts, progress
 
 log = logging.getLogger("irgen.run")
 # Prefect sends the logger to its server (PREFECT_LOGGING_EXTRA_LOGGERS) but leaves the level at the root's WARNING.
@@ -18,7 +21,7 @@ logging.getLogger("irgen").setLevel(logging.INFO)
 
 
 # Whether a stage is done is the store's to say: Prefect's cache serves results whose files are gone.
-@task(task_run_name="{name}", cache_policy=NO_CACHE)
+@task(task_run_name="{name} of {dataset}", cache_policy=NO_CACHE)
 def make(
     name: str,
     data: str,
@@ -26,11 +29,32 @@ def make(
     sections: Mapping[str, Settings],
     inputs: Mapping[str, Ref],
     redo: bool,
+    asked_lanes: int | None = None,
 ) -> pipeline.Outcome:
-    """Verify the inputs, make the output or find it made, and publish what it shows."""
+    """Verify the inputs, make the output or find it made, and publish what it shows.
+
+    With lanes asked for (0: one a GPU, where there are several), other processes make the shards; None: the stage has
+    none.
+    """
     stage = pipeline.stage_named(name)
     root = pipeline.dataset_root(Path(data), dataset)
-    outcome = pipeline.run_stage(stage, root, sections, inputs, redo=redo)
+    helpers = None if asked_lanes is None else functools.partial(_help, name, dataset, sections, inputs, asked_lanes)
+    outcome = pipeline.run_stage(stage, root, sections, inputs, redo=redo, helpers=helpers)
     log.info("%s: %s in %.1f s: %s", name, "reused" if outcome.reused else "done", outcome.seconds, outcome.ref.path)
     artifacts.publish(dataset, outcome)
     return outcome
+
+
+def _help(
+    name: str, dataset: str, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], asked: int, out: Path
+) -> None:
+    """Have lanes make the missing shards of an output."""
+    if count := lanes.wanted(asked):
+        plan = Plan(
+            stage=name,
+            sections={key: section.model_dump(mode="json") for key, section in sections.items()},
+            inputs={key: ref.path for key, ref in inputs.items()},
+            out=str(out),
+            parent=os.getpid(),
+        )
+        lanes.run(plan, count, progress.Published(dataset, name))

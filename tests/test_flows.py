@@ -1,6 +1,5 @@
 """The flows over fake stages, on a real (temporary) Prefect server."""
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,13 +10,16 @@ import pytest
 import yaml
 
 import irgen
-from irgen import pipeline, store
+from irgen import files, lanes, pipeline, running, store
 from irgen.errors import GateError, SettingsError, StoreError
+from irgen.lane import Plan
 from tests import fake_stages
 
 pytestmark = pytest.mark.server
 
 ALL = list(pipeline.NAMES)
+SMALL = {"height_px": 64, "width_px": 64}
+"""So that any disk has room for what the fake stages do not write."""
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,16 @@ class Dataset:
     manifest: Path
     data: Path
 
-    def build(self, **options: str) -> dict[str, pipeline.Outcome]:
+    def build(self, **options: str | int) -> dict[str, pipeline.Outcome]:
         from flows.build_dataset import build_dataset
 
         fake_stages.CALLS.clear()
         return build_dataset(manifest=str(self.manifest), data=str(self.data), **options)
 
     def set(self, **sections: dict) -> None:
-        self.manifest.write_text(yaml.safe_dump({"dataset": "tiny", "frames": {"source": "miniature"}, **sections}))
+        self.manifest.write_text(
+            yaml.safe_dump({"dataset": "tiny", "frames": {"source": "miniature"}, "base": SMALL, **sections})
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +94,7 @@ def test_builds_all_stages_in_order_and_sums_up(empty: Dataset) -> None:
     made = empty.build()
     assert fake_stages.CALLS == list(made) == ALL
     assert not any(outcome.reused for outcome in made.values())
-    summary = json.loads((empty.data / "tiny" / "summary.json").read_text())
+    summary = files.read_sealed(empty.data / "tiny" / "summary.json")
     assert summary == {"dataset": made["shards"].ref.path, "images": 3}
 
 
@@ -104,7 +108,7 @@ def test_a_second_run_reuses_all(built: Dataset) -> None:
 def test_a_changed_setting_redoes_its_stage_and_what_reads_it(built: Dataset) -> None:
     built.set(samples={"search": {"algorithm": "random", "candidates": 3}})
     built.build()
-    assert fake_stages.CALLS == ["samples", "shards", "report"]
+    assert fake_stages.CALLS == ["samples", "labels", "shards", "report"]
     assert "samples.search.candidates: 12 -> 3" in artifact("tiny-plan")
 
 
@@ -179,15 +183,95 @@ def test_every_stage_is_a_flow_whose_parameters_are_its_sections_and_inputs() ->
     assert list(stages.FLOWS) == ALL
     for stage in pipeline.STAGES:
         parameters = set(stages.FLOWS[stage.name].parameters.properties)
-        assert parameters == {"dataset", "data", "redo", *stage.sections, *stage.inputs}
+        own = {"lanes"} if stage.name == "samples" else set()
+        assert parameters == {"dataset", "data", "redo", *stage.sections, *stage.inputs, *own}
 
 
-def test_results_survive_the_round_trip_that_a_retry_makes(tmp_path: Path) -> None:
-    from prefect.serializers import JSONSerializer
+def test_the_form_says_what_each_field_means_and_may_be() -> None:
+    from flows import stages
+    from flows.build_dataset import build_dataset
 
-    ref = store.Ref(stage="frames", path=str(tmp_path), content="00")
-    outcome = pipeline.Outcome(ref=ref, reused=True, seconds=1.5, figures={"boxes": {"person": 2}, "auc": None})
-    assert JSONSerializer().loads(JSONSerializer().dumps({"frames": outcome})) == {"frames": outcome}
+    form = stages.FLOWS["samples"].parameters.model_dump()
+    assert all("description" in field or "$ref" in field for field in form["properties"].values())
+    assert form["properties"]["lanes"]["minimum"] == 0
+    settings = form["definitions"]["SamplesSettings"]["properties"]
+    assert settings["steps"]["minimum"] == 1 and settings["image_format"]["enum"] == ["png", "jpg"]
+    assert {"$ref": "#/definitions/HalvingSearch"} in settings["search"]["anyOf"]
+    stage = build_dataset.parameters.model_dump()["properties"]["from_stage"]["anyOf"][0]
+    assert stage["enum"] == ALL
+
+
+def test_lanes_are_asked_of_samples_alone_and_shown(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def run(plan: Plan, count: int, listen: lanes.Listener) -> None:
+        asked.append((plan.stage, count))
+        state = lanes.LaneState(0, "GPU 3", True, 5, 2, 0.5, 812.0, 2)
+        listen(lanes.Progress(5, 12, 0.5, 14.0, (state,)))
+        listen(lanes.Progress(12, 12, 0.5, 0.0, (state,)))
+
+    monkeypatch.setattr(lanes, "run", run)
+    built.set(samples={"seed": 4})
+    built.build(lanes=3)
+    assert asked == [("samples", 3)]
+    assert "12 of 12 images, 0.50/s, 0 s left" in artifact("tiny-samples-lanes")
+    assert "| 0 | GPU 3 | at work | 5 | 2 | 0.50 | 812 | 1 |" in artifact("tiny-samples-lanes")
+    assert float(artifact("tiny-samples-progress")) == 100.0
+
+
+def test_a_second_build_with_other_settings_is_refused_while_one_runs(built: Dataset) -> None:
+    from irgen.settings import load_manifest
+
+    with running.claimed(built.data / "tiny", load_manifest(built.manifest)):
+        built.build()
+        built.set(samples={"seed": 9})
+        with pytest.raises(running.RunningError, match=r"samples\.seed: 0 -> 9"):
+            built.build()
+
+
+def test_an_output_says_what_it_was_made_from(built: Dataset) -> None:
+    built.build()
+    assert "## Made from" in artifact("tiny-samples")
+    assert all(f"| {name} | " in artifact("tiny-report") for name in ("frames", "captions", "samples", "shards"))
+
+
+def test_a_report_is_shown_against_the_last_one() -> None:
+    from tasks import artifacts
+
+    before = {"fid": {"guided": 3.0, "grayscale": None}, "n": 4}
+    now = pipeline.Outcome(
+        ref=store.Ref(stage="report", path="", content=""),
+        reused=False,
+        seconds=1.0,
+        figures={"fid": {"guided": 2.5, "grayscale": 8.0}, "irscore": {"real": 0.25}, "n": 4},
+    )
+    text = artifacts._moved(before, now)
+    assert "| fid.guided | 3 | 2.5 | -0.5 |" in text
+    assert "| fid.grayscale | None | 8 |  |" in text and "| irscore.real | None | 0.25 |  |" in text
+
+
+def test_a_retried_build_takes_the_results_of_what_was_done(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect import get_client
+    from prefect.flow_engine import run_flow
+    from prefect.states import Scheduled
+
+    from flows.build_dataset import build_dataset
+
+    built.set(shards={"description": "another"})
+    monkeypatch.setenv("IRGEN_FAKE", "shards:gate")
+    arguments = {"manifest": str(built.manifest), "data": str(built.data)}
+    failed = build_dataset(**arguments, return_state=True)
+    assert failed.is_failed()
+    monkeypatch.delenv("IRGEN_FAKE")
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(failed.state_details.flow_run_id)
+        client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry"), force=True)
+        run = client.read_flow_run(run.id)
+    fake_stages.CALLS.clear()
+    outcomes = run_flow(build_dataset, flow_run=run, parameters=arguments)
+    assert fake_stages.CALLS == ["shards", "report"]
+    assert list(outcomes) == ALL and all(isinstance(each, pipeline.Outcome) for each in outcomes.values())
+    assert not outcomes["frames"].ref.folder.samefile(outcomes["shards"].ref.folder)
 
 
 def test_a_stage_publishes_its_figures_and_pictures(built: Dataset) -> None:

@@ -1,88 +1,34 @@
 """`irgen ui`: server, worker and deployments on loopback, all gone when it is stopped."""
 
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from flows import local
+from flows import automation, local
 from irgen.errors import SettingsError
 from irgen.pipeline import NAMES
-
-UP_S = 240
-
-
-class Ui:
-    """A running `irgen ui`."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def call(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/api{path}", data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
-
-    def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Run a deployment and return the state that it ends in."""
-        found = self.call(f"/deployments/name/{deployment}")
-        run = self.call(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-        deadline = time.monotonic() + UP_S
-        while time.monotonic() < deadline:
-            state: dict[str, Any] = self.call(f"/flow_runs/{run['id']}")["state"]
-            if state["type"] in ("COMPLETED", "FAILED", "CRASHED"):
-                return state
-            time.sleep(0.5)
-        pytest.fail("the run did not end")
+from tests.flows.serving import Ui, serving
 
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    port = local.free_port()
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from irgen.cli import main; main()",
-            "ui",
-            "--port",
-            str(port),
-            "--data",
-            str(tmp_path_factory.mktemp("data")),
-        ],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = next((line for line in process.stdout if line.startswith("http")), "")
-    try:
-        assert line.split()[0] == f"http://127.0.0.1:{port}"
-        yield Ui(process, line.split()[0])
-    finally:
-        process.terminate()
-        process.wait(60)
+    with serving(tmp_path_factory.mktemp("data")) as running:
+        yield running
 
 
 @pytest.mark.server
 def test_the_address_serves_a_deployment_for_every_stage_and_for_all_of_them(ui: Ui) -> None:
     assert ui.call("/health") is True
     found = {(each["name"], each["entrypoint"].split(":")[1]) for each in ui.call("/deployments/filter", {})}
-    assert found == {("irgen", name) for name in (*NAMES, "build_dataset")}
+    assert found == {("irgen", name) for name in (*NAMES, "build_dataset", "study")}
 
 
 @pytest.mark.server
@@ -100,19 +46,51 @@ def test_a_run_that_fails_shows_our_message(ui: Ui) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.browser
-def test_the_pages_show_the_deployments(ui: Ui, tmp_path: Path) -> None:
-    browser = _chromium()
-    try:
-        browser.get(f"{ui.url}/deployments")
-        deadline = time.monotonic() + 60
-        while "build_dataset" not in browser.page_source and time.monotonic() < deadline:
-            time.sleep(0.5)
-        picture = tmp_path / "deployments.png"
-        browser.save_screenshot(str(picture))
-        assert "build_dataset" in browser.page_source, picture
-    finally:
-        browser.quit()
+def test_the_nightly_build_is_scheduled_and_never_runs_beside_itself(ui: Ui) -> None:
+    found = ui.call("/deployments/name/build_dataset/irgen")
+    assert [(each["schedule"]["cron"], each["schedule"]["timezone"]) for each in found["schedules"]] == [
+        ("0 2 * * *", "UTC")
+    ]
+    assert found["global_concurrency_limit"]["limit"] == 1
+    assert found["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    deadline = time.monotonic() + 120
+    while ui.call("/flow_runs/count", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}) == 0:
+        assert time.monotonic() < deadline, "the server's scheduler made no run"
+        time.sleep(0.5)
+
+
+@pytest.mark.server
+def test_silent_runs_are_marked_as_crashed_by_an_automation_that_is_there_once(ui: Ui) -> None:
+    automation.ensure(f"{ui.url}/api", local.ROOT / "automations.yaml")
+    found = ui.call("/automations/filter", {})
+    assert [(each["name"], each["enabled"]) for each in found] == [("mark silent runs as crashed", True)]
+    assert found[0]["trigger"]["within"] > 2 * local.HEARTBEAT_S
+
+
+@pytest.mark.server
+def test_deploying_to_a_pool_that_is_missing_names_it(ui: Ui) -> None:
+    text = (local.ROOT / "prefect.yaml").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "samples/irgen", "--pool", "absent"],
+        cwd=local.ROOT,
+        env={**os.environ, "PREFECT_API_URL": f"{ui.url}/api"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "absent" in done.stdout + done.stderr
+    assert (local.ROOT / "prefect.yaml").read_text() == text
+
+
+@pytest.mark.server
+def test_a_server_that_dies_is_started_again(ui: Ui) -> None:
+    (server,) = ui.processes("prefect.server.api.server")
+    server.kill()
+    deadline = time.monotonic() + 120
+    while not local.answers(f"{ui.url}/api"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert ui.call("/deployments/name/samples/irgen")["name"] == "irgen"
 
 
 @pytest.mark.server
@@ -154,14 +132,15 @@ def test_children_die_with_their_parent() -> None:
     child.wait(20)
 
 
-def _chromium() -> Any:
-    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not (binary and driver):
-        pytest.skip("needs chromium and chromedriver on the PATH")
-    from selenium import webdriver
+def test_a_process_that_cannot_live_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = local.Kept("the thing", lambda: subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]))
+    with pytest.raises(local.ServerError, match=r"the thing does not stay alive \(exit code 3\)"):
+        for _ in range(local.SHORT_LIVES + 1):
+            kept.process.wait()
+            kept.look_after()
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"):
-        options.add_argument(option)
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{local.free_port()}/api")
+    with pytest.raises(local.ServerError, match="no Prefect server answers"):
+        local.build(Path("manifests/miniature.yaml"), tmp_path, None, None, 0, debug=False)

@@ -1,0 +1,30 @@
+"""The automations of a Prefect server, from the file that `prefect automation create --from-file` reads, too.
+
+Over HTTP and without Prefect, which reads its settings when it is imported.
+"""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TIMEOUT_S = 30
+
+
+def ensure(api_url: str, path: Path) -> None:
+    """Create the automations of a file, replacing those of the same names."""
+    for wanted in yaml.safe_load(path.read_text())["automations"]:
+        same_name = {"automations": {"name": {"any_": [wanted["name"]]}}}
+        for there in _call("POST", f"{api_url}/automations/filter", same_name):
+            _call("DELETE", f"{api_url}/automations/{there['id']}")
+        _call("POST", f"{api_url}/automations/", wanted)
+
+
+def _call(method: str, url: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        answer = response.read()
+    return json.loads(answer) if answer else None

@@ -1,0 +1,318 @@
+"""Lanes side by side: several processes that make the shards of one output, watched and replaced.
+
+A lane has one GPU of its own or, without any, its share of the cores. It loads its models once and takes shards that no
+other is at. What a lane was making when it died, another makes; the lane is started again. All end with this process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from irgen import errors, files, progress
+from irgen.errors import IrgenError
+from irgen.lane import Message, Plan
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "irgen.lane")
+RESTARTS = 3
+"""Times that a lane is started again, after which the others go on without it."""
+
+SILENT_S = 120.0
+"""A lane without a heartbeat for so long is killed, as if it had died."""
+
+TELL_EVERY_S = 5.0
+STOP_S = 10.0
+
+
+class LaneError(IrgenError):
+    """Shards are missing, and no lane is left to make them."""
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """How a lane fares.
+
+    Attributes:
+        number: 0, 1, ...
+        device: the GPU by its number, or `cpu`.
+        running: whether its process lives.
+        images: finished by it.
+        shards: committed by it.
+        images_per_s: since it began.
+        memory_mb: the most that its process has held in main memory.
+        starts: processes that it took so far.
+    """
+
+    number: int
+    device: str
+    running: bool
+    images: int
+    shards: int
+    images_per_s: float
+    memory_mb: float
+    starts: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How the work fares.
+
+    Attributes:
+        images: finished.
+        total: to make.
+        images_per_s: of all lanes together.
+        seconds_left: None while no image is finished.
+        lanes: each of them.
+    """
+
+    images: int
+    total: int
+    images_per_s: float
+    seconds_left: float | None
+    lanes: tuple[LaneState, ...]
+
+
+Listener = Callable[[Progress], None]
+
+
+def wanted(asked: int) -> int:
+    """Return how many lanes to start for a setting; 0 is: the work is done in this process.
+
+    Args:
+        asked: lanes; 0 for one a GPU where there are several.
+    """
+    if asked:
+        return asked
+    gpus = _gpus()
+    return len(gpus) if len(gpus) > 1 else 0
+
+
+def run(plan: Plan, count: int, listen: Listener = lambda progress: None) -> None:
+    """Make the missing shards of an output; return when none is missing.
+
+    Args:
+        plan: what to make.
+        count: lanes.
+        listen: called every few seconds and at the end.
+
+    Raises:
+        LaneError: shards are missing and every lane died too often.
+        IrgenError: what a lane found wrong with settings or data.
+    """
+    path = Path(plan.out) / files.TMP / "lanes.json"
+    files.write_bytes(path, plan.model_dump_json().encode())
+    messages: queue.Queue[tuple[_Lane, Message | None]] = queue.Queue()
+    lanes = [_Lane(number, path, messages, *place) for number, place in enumerate(_places(count))]
+    watch = _Watch(lanes, Path(plan.out), listen)
+    try:
+        for each in lanes:
+            each.start()
+        log.info("%s: %d lanes on %s", plan.stage, count, ", ".join(each.device for each in lanes))
+        with watch:
+            while any(each.process for each in lanes):
+                try:
+                    watch.hear(*messages.get(timeout=1.0))
+                except queue.Empty:
+                    watch.hear_nothing()
+    finally:
+        _stop(lanes)
+    if missing := unmade(Path(plan.out)):
+        last = "; ".join(f"lane {each.number}: {each.last_words}" for each in lanes if each.last_words)
+        raise LaneError(
+            f"{plan.out}: {len(missing)} shards missing, the first is {missing[0]}, and no lane is left ({last})",
+            "Mend that, and run the same again: it makes these alone.",
+        )
+
+
+def unmade(out: Path) -> list[int]:
+    """Return the shards of an output that have no commit record; before it is begun, the first."""
+    from irgen.shards import commit  # not at the top: it loads the table libraries, and flows must import in a second
+
+    if not (out / commit.RUN).exists():
+        return [0]
+    return [number for number in range(len(commit.read_run(out))) if not commit.record_path(out, number).exists()]
+
+
+@dataclass
+class _Lane:
+    """A lane and the processes that it takes, one after another."""
+
+    number: int
+    plan: Path
+    messages: queue.Queue[tuple[_Lane, Message | None]]
+    device: str
+    environment: Mapping[str, str]
+    process: subprocess.Popen[str] | None = None
+    starts: int = 0
+    images: int = 0
+    uncommitted: int = 0
+    shards: int = 0
+    memory_mb: float = 0.0
+    heard_s: float = field(default_factory=time.monotonic)
+    begun_s: float = field(default_factory=time.monotonic)
+    last_words: str = ""
+
+    def start(self) -> None:
+        """Start a process, and a thread that hears it."""
+        self.starts += 1
+        self.heard_s = time.monotonic()
+        self.process = subprocess.Popen(
+            [*COMMAND, str(self.plan)],
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            # The terminal's Ctrl-C is for the parent, which then ends its lanes.
+            start_new_session=True,
+        )
+        threading.Thread(target=self._hear, args=(self.process,), daemon=True).start()
+
+    def state(self) -> LaneState:
+        """Return how it fares."""
+        rate = self.images / max(time.monotonic() - self.begun_s, 1e-9)
+        running = self.process is not None
+        return LaneState(self.number, self.device, running, self.images, self.shards, rate, self.memory_mb, self.starts)
+
+    def _hear(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self.messages.put((self, json.loads(line)))
+        process.wait()
+        self.messages.put((self, None))
+
+
+class _Watch:
+    """Takes in what the lanes say, shows how far they are, and starts those again that died."""
+
+    def __init__(self, lanes: Sequence[_Lane], out: Path, listen: Listener) -> None:
+        self._lanes = lanes
+        self._out = out
+        self._listen = listen
+        self._began_s = self._told_s = time.monotonic()
+        self._bar: Any = None
+        self._advance: progress.Advance = lambda count: None
+        self._total = 0
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*exception)
+        self._listen(self._progress())
+
+    def hear(self, each: _Lane, message: Message | None) -> None:
+        """Take in one message; None is the end of the lane's process."""
+        each.heard_s = time.monotonic()
+        if message is None:
+            self._ended(each)
+            return
+        match message["kind"]:
+            case "begun":
+                self._begin(message["count"])
+            case "images":
+                self._count(each, message["count"])
+            case "shard":
+                each.shards, each.uncommitted = each.shards + 1, 0
+            case "alive":
+                each.memory_mb = message["memory_mb"]
+            case "log":
+                log.log(message["level"], "lane %d: %s", each.number, message["text"])
+            case "failed":
+                each.last_words = message["text"]
+            case "refused":
+                raise getattr(errors, message["error"], IrgenError)(message["what"], message["fix"])
+        self._tell()
+
+    def hear_nothing(self) -> None:
+        """Kill the lanes that have been silent for too long."""
+        for each in self._lanes:
+            if each.process and time.monotonic() - each.heard_s > SILENT_S:
+                each.last_words = f"silent for {SILENT_S:.0f} s"
+                each.process.kill()
+        self._tell()
+
+    def _begin(self, images: int) -> None:
+        if self._bar is None:
+            self._total, self._began_s = images, time.monotonic()
+            self._bar = progress.bar("samples", images)
+            self._advance = self._bar.__enter__()
+
+    def _count(self, each: _Lane, count: int) -> None:
+        each.images += count
+        each.uncommitted += count
+        self._advance(count)
+
+    def _ended(self, each: _Lane) -> None:
+        assert each.process is not None
+        code, each.process = each.process.returncode, None
+        if code == 0:
+            return
+        lost, each.uncommitted = each.uncommitted, 0
+        each.images -= lost
+        self._advance(-lost)
+        each.last_words = each.last_words or f"exit code {code}"
+        again = each.starts <= RESTARTS and bool(unmade(self._out))
+        fate = "started again" if again else "the others go on without it"
+        log.warning("lane %d ended (%s), %d images are made anew; %s", each.number, each.last_words, lost, fate)
+        if again:
+            each.start()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told_s >= TELL_EVERY_S:
+            self._told_s = now
+            self._listen(self._progress())
+
+    def _progress(self) -> Progress:
+        states = tuple(each.state() for each in self._lanes)
+        images = sum(state.images for state in states)
+        rate = images / max(time.monotonic() - self._began_s, 1e-9)
+        left = (self._total - images) / rate if images else None
+        return Progress(images, self._total, rate, left, states)
+
+
+def _stop(lanes: Sequence[_Lane]) -> None:
+    """End all lanes; those that do not within a while are killed, which leaves nothing torn."""
+    processes = [each.process for each in lanes if each.process]
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _places(count: int) -> list[tuple[str, Mapping[str, str]]]:
+    """Give each lane its device and the environment that ties it there."""
+    if gpus := _gpus():
+        chosen = [gpus[number % len(gpus)] for number in range(count)]
+        return [(f"GPU {gpu}", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in chosen]
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // count))
+    return [("cpu", {"OMP_NUM_THREADS": threads})] * count
+
+
+def _gpus() -> list[str]:
+    """Name the GPUs that this process sees, as CUDA_VISIBLE_DEVICES does."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    return [named[number].strip() if number < len(named) and named[number] else str(number) for number in range(count)]
