@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check lint clean
+.PHONY: help setup demo test faults soak check lint clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,10 +23,19 @@ demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report 
 test: $(READY)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+bench: $(READY)  ## Measure speed against peers and limits, and compare with the committed results (10 minutes)
+	$(BIN)/python benchmarks/bench.py
+
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+faults: $(READY)  ## Break everything that can be broken, and write what came of it into docs/reliability.md (about 15 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+
+soak: $(READY)  ## Kill writers at random moments, 200 times
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults soak
 
 check: lint test  ## What continuous integration runs
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import alternating  # first: it sets the threads
 import numpy as np
 import small_flux
 import torch
@@ -32,7 +33,7 @@ from irgen.settings import RandomSearch, ZeroOrderSearch
 
 RANDOM = RandomSearch(candidates=6)
 ZERO_ORDER = ZeroOrderSearch(warm_start=4, neighbours=4, iterations=2)
-BATCH = 12
+BATCH = 8
 SEED = 0
 Render = Callable[[Prompt, Recipe], float]
 
@@ -126,7 +127,7 @@ def measure(size: small_flux.Size, pairs: int, algorithms: dict[str, Any]) -> di
             before = bench.generator.nfe
             run(irgen_search)
             nfe = bench.generator.nfe - before
-            times = small_flux.compare(partial(run, plain_search), partial(run, irgen_search), pairs)
+            times = alternating.compare(partial(run, plain_search), partial(run, irgen_search), pairs)
             report[name] = times | {"same_winners": won["plain_search"] == won["irgen_search"], "nfe": nfe}
         report["parameters"] = bench.parameters
     return report
@@ -135,10 +136,10 @@ def measure(size: small_flux.Size, pairs: int, algorithms: dict[str, Any]) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of runs")
+    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs of runs")
     options = parser.parse_args()
     tiny = measure(TINY, options.pairs, {"random": RANDOM, "zero_order": ZERO_ORDER})
-    small = measure(SMALL, max(1, options.pairs // 2 + 1), {"random": RANDOM})
+    small = measure(SMALL, max(1, options.pairs // 2), {"random": RANDOM})
     report = {**tiny, "random_20m": small["random"] | {"parameters": small["parameters"]}}
     for name in ("random", "zero_order", "random_20m"):
         one = report[name]

@@ -1,21 +1,15 @@
 """Small FLUX pipelines with random transformers, a verifier, and prompts: what the CPU benchmarks run on.
 
-Text encoders, autoencoder and CLIP are the miniature's, so that prompts are read and images decoded and judged as in
-any pipeline; only the transformer is another, of the size that is asked for.
+Text encoders, autoencoder, CLIP and image size are the miniature's, so that prompts are read and images decoded and
+judged as in any pipeline; only the transformer is another, of the size that is asked for.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# One thread everywhere, before torch is loaded: what is compared is work, not its spreading.
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import numpy as np
+import alternating  # noqa: F401  first: it sets the threads
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
@@ -26,7 +20,7 @@ from irgen.search import Prompt
 from irgen.settings import BaseSettings
 from irgen.verifiers import IrScore, clip
 
-HEIGHT_PX, WIDTH_PX, T5_TOKENS = 80, 96, 48
+HEIGHT_PX, WIDTH_PX, T5_TOKENS = 64, 64, 48
 STEPS, GUIDANCE = 28, 3.5
 CAPTIONS = (
     "two people on a road at night",
@@ -96,23 +90,3 @@ def _transformer(like: FluxTransformer2DModel, size: Size) -> FluxTransformer2DM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return FluxTransformer2DModel.from_config(config).eval().requires_grad_(False)
-
-
-def compare(one: Callable[[], object], other: Callable[[], object], pairs: int) -> dict[str, float]:
-    """Run two ways in turns, who begins by turns, and return the median of their CPU times' ratios, one / other."""
-    ones, others = [], []
-    for pair in range(pairs):
-        order = [(one, ones), (other, others)]
-        for run, times in order if pair % 2 == 0 else order[::-1]:
-            began = time.process_time()
-            run()
-            times.append(time.process_time() - began)
-    ratios = np.array(ones) / np.array(others)
-    return {
-        "ratio": round(float(np.median(ratios)), 4),
-        "ratio_min": round(float(ratios.min()), 4),
-        "ratio_max": round(float(ratios.max()), 4),
-        "cpu_s": round(float(np.median(others)), 3),
-        "cpu_s_compared": round(float(np.median(ones)), 3),
-        "pairs": pairs,
-    }

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import deflate
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from irgen import files
 from irgen.errors import SourceError
 
 MAX_PIXELS = 64_000_000
@@ -26,8 +29,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
 JPEG_QUALITY = 95
-PNG_LEVEL = 1
-"""A 640x512 frame takes a quarter of the default level's time, for a tenth more bytes."""
+PNG_LEVEL = 3
+"""Of libdeflate; on LWIR frames a ninth of the time of zlib's default level, for as many bytes."""
 
 ImageFormat = Literal["png", "jpg"]
 Reason = Literal["unreadable_image", "empty_image", "truncated_image", "oversized_image"]
@@ -93,17 +96,42 @@ def resize(image_u8: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
 
 def encode(image_u8: np.ndarray, image_format: ImageFormat) -> bytes:
     """Encode uint8 [H, W] or [H, W, 3]; equal images are equal bytes. jpg is quality 95 without chroma subsampling."""
-    stream = io.BytesIO()
-    image = Image.fromarray(image_u8)
     if image_format == "png":
-        image.save(stream, "PNG", compress_level=PNG_LEVEL)
-    else:
-        image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return _png(image_u8)
+    stream = io.BytesIO()
+    Image.fromarray(image_u8).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
+
+
+def _png(image_u8: np.ndarray) -> bytes:
+    """Encode as PNG (W3C PNG, third edition), every row as its difference from the one above (filter type 2).
+
+    No library of images compresses by libdeflate, which is faster than zlib and, unlike zlib-ng, writes the same bytes
+    on every processor.
+    """
+    height, width = image_u8.shape[:2]
+    rows = image_u8.reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = 2
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    colour_type = 0 if image_u8.ndim == 2 else 2
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    pixels = deflate.zlib_compress(filtered, PNG_LEVEL)
+    chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _chunk(name: bytes, data: bytes | bytearray) -> bytes:
+    """Return a PNG chunk: length, name, data, and the checksum of the latter two."""
+    checksum = deflate.crc32(data, deflate.crc32(name))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
 
 
 def _bytes(path: Path) -> bytes:
     try:
+        if not files.is_regular(path):
+            raise BadImageError(path, "unreadable_image", "not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise BadImageError(path, "oversized_image", f"over {MAX_BYTES} bytes")
         data = path.read_bytes()
@@ -124,11 +152,14 @@ def _decoded(path: Path, data: bytes, use: Callable[[Image.Image], T]) -> T:
                 raise BadImageError(path, "oversized_image", f"{size} is over {MAX_PIXELS} pixels")
             image.load()
             return use(ImageOps.exif_transpose(image))
+    except BadImageError:
+        raise
     except Image.DecompressionBombError as error:
         raise BadImageError(path, "oversized_image", str(error)) from error
     except UnidentifiedImageError as error:
         raise BadImageError(path, "unreadable_image", f"not one of {', '.join(FORMATS)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:
+        # Whatever a decoder raises over hostile bytes (struct.error, KeyError, OverflowError), the file is at fault.
         reason: Reason = "truncated_image" if "truncated" in str(error) else "unreadable_image"
         raise BadImageError(path, reason, str(error) or type(error).__name__) from error
 

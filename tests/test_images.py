@@ -3,7 +3,12 @@ import io
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
+from torchvision.io import decode_png
 
 from irgen import images
 
@@ -141,3 +146,25 @@ def test_shrinking_averages_instead_of_skipping():
     assert small.shape == (8, 16)
     assert np.abs(small.astype(int) - 127).max() < 20
     assert (images.resize(stripes, 64, 64) == stripes).all()
+
+
+@given(
+    arrays(
+        np.uint8,
+        st.one_of(
+            st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))
+        ),
+    )
+)
+def test_a_png_gives_every_pixel_back_to_two_decoders(image):
+    data = images.encode(image, "png")
+    read = Image.open(io.BytesIO(data))
+    assert read.mode == ("L" if image.ndim == 2 else "RGB")
+    assert (np.asarray(read) == image).all()
+    decoded = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8)).permute(1, 2, 0).numpy()
+    assert (decoded.squeeze() == image.squeeze()).all()
+
+
+def test_a_png_does_not_depend_on_how_its_pixels_lie_in_memory(picture):
+    flipped = picture[:, ::-1]
+    assert images.encode(flipped, "png") == images.encode(np.ascontiguousarray(flipped), "png")

@@ -33,14 +33,15 @@ def load(base: BaseSettings, steps: int, guidance: float, batch_size: int, adapt
         steps: of a whole denoising.
         guidance: embedded for FLUX.1-dev, without effect on schnell, of classifier-free guidance for all others.
         batch_size: images of every forward.
-        adapter: the adapter stage's output, or any LoRA in the diffusers format.
+        adapter: the adapter stage's output, which may say that the base stays as it is, or any LoRA in the diffusers
+            format.
 
     Raises:
         WeightsError: missing or unfit weights, or a pipeline that irgen has no family for.
         SettingsError: an image size or a setting that the base does not take.
     """
     pipeline = loading.load_pipeline(base)
-    if adapter is not None:
+    if adapter is not None and loading.is_trained(adapter):
         loading.load_adapter(pipeline, adapter)
     placing.place(pipeline, devices.device())
     family = FAMILIES[type(pipeline).__name__](pipeline, base, steps=steps, guidance=guidance)

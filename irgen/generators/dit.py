@@ -85,6 +85,12 @@ class Dit:
         ]
         return predicted[:, : self.latent_shape[0]].float()
 
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the latents of images in -1..1: the mean of the autoencoder's posterior."""
+        vae = self._pipeline.vae
+        mean = vae.encode(images.to(vae.dtype)).latent_dist.mean.float()
+        return mean * vae.config.scaling_factor
+
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return images in -1..1."""
         vae = self._pipeline.vae

@@ -51,6 +51,10 @@ class Family(Protocol):
         """
         ...
 
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn images, float [B, 3, height, width] in -1..1, into float32 [B, *latent_shape]."""
+        ...
+
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Turn float32 [B, *latent_shape] into images, float [B, 3, height, width], about -1..1."""
         ...
@@ -184,6 +188,13 @@ class Engine:
             raise ValueError(f"steps {from_step} to {to_step} of {self.steps}")
         if len(conditions) != len(latents):
             raise ValueError(f"{len(latents)} latents, {len(conditions)} conditions")
+
+    @torch.no_grad()
+    def latents_of(self, images: np.ndarray) -> torch.Tensor:
+        """Turn gray images, uint8 [B, height, width], into float32 [B, *latent_shape] on the CPU, one at a time."""
+        pixels = torch.from_numpy(images).float() / 127.5 - 1
+        rows = [self.family.encode_images(one.expand(1, 3, -1, -1).to(self._device)).float().cpu() for one in pixels]
+        return torch.cat(rows)
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> np.ndarray:

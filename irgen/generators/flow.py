@@ -23,14 +23,17 @@ class Flow:
     Attributes:
         transformer: on the device where it shall run.
         guidance: embedded guidance; without effect on a base that is not guidance-distilled.
+        dtype: of the transformer's weights.
     """
 
     def __init__(self, transformer: FluxTransformer2DModel, guidance: float, latent_shape: tuple[int, ...]) -> None:
         self.transformer = transformer
         self.guidance = guidance
+        # A model's `dtype` walks through all its modules: it is looked up once, not for every forward.
+        self.dtype: torch.dtype = transformer.dtype
         _, height, width = latent_shape
         self._image_ids = FluxPipeline._prepare_latent_image_ids(
-            1, height // 2, width // 2, transformer.device, transformer.dtype
+            1, height // 2, width // 2, transformer.device, self.dtype
         )
 
     def velocity(self, latents: torch.Tensor, sigmas: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -42,7 +45,7 @@ class Flow:
             rows: `prompt` [B, tokens, width], T5's states, and `pooled` [B, width], CLIP's pooled state.
         """
         count, channels, height, width = latents.shape
-        dtype, device = self.transformer.dtype, latents.device
+        dtype, device = self.dtype, latents.device
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = torch.full([count], self.guidance, device=device, dtype=torch.float32)

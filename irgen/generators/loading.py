@@ -49,7 +49,7 @@ def load_trainable(base: BaseSettings) -> FluxPipeline:
     if name != weights.FLUX:
         raise SettingsError(
             f"base.model = {base.model!r} is a {name}: adapters are trained on {weights.FLUX} only",
-            "Take a FLUX base; or train the LoRA elsewhere and name it in base.lora.",
+            "Set adapter.train to false to take it as it is, with a LoRA of its own in base.lora; or take a FLUX base.",
         )
     if base.lora:
         raise SettingsError(
@@ -164,6 +164,15 @@ def refused(where: Path) -> Iterator[None]:
 def denoiser(pipeline: DiffusionPipeline) -> Any:
     """Return a pipeline's transformer or U-Net."""
     return pipeline.components[weights.PIPELINES[type(pipeline).__name__][0]]
+
+
+def is_trained(folder: Path) -> bool:
+    """Say whether an adapter's folder holds one: the stage's output may say instead that there is none to load."""
+    try:
+        return bool(json.loads((folder / "adapter.json").read_text()).get("train", True))
+    except (OSError, ValueError, AttributeError):
+        # Any LoRA file in the diffusers format will do, and what is wrong with it `load_adapter` says.
+        return True
 
 
 def load_adapter(pipeline: DiffusionPipeline, folder: Path, name: str = "adapter") -> None:

@@ -77,14 +77,27 @@ class Sdxl:
         )
         return predicted[0].float()
 
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the latents of images in -1..1: the mean of the autoencoder's posterior."""
+        vae = self._pipeline.vae
+        raw = vae.encode(images.to(vae.dtype)).latent_dist.mean.float()
+        mean, sd = self._moments(raw)
+        return (raw - mean) / sd * vae.config.scaling_factor
+
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return images in -1..1."""
         vae = self._pipeline.vae
-        unscaled = latents / vae.config.scaling_factor
-        if vae.config.get("latents_mean") is not None and vae.config.get("latents_std") is not None:
-            mean, sd = (
-                torch.tensor(one, device=latents.device).view(1, -1, 1, 1)
-                for one in (vae.config.latents_mean, vae.config.latents_std)
-            )
-            unscaled = unscaled * sd + mean
+        mean, sd = self._moments(latents)
+        unscaled = latents / vae.config.scaling_factor * sd + mean
         return vae.decode(unscaled.to(vae.dtype), return_dict=False)[0]
+
+    def _moments(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation of the autoencoder's own latents; 0 and 1 where it does not tell."""
+        config = self._pipeline.vae.config
+        if config.get("latents_mean") is None or config.get("latents_std") is None:
+            return torch.zeros(1, device=latents.device), torch.ones(1, device=latents.device)
+        mean, sd = (
+            torch.tensor(one, device=latents.device).view(1, -1, 1, 1)
+            for one in (config.latents_mean, config.latents_std)
+        )
+        return mean, sd

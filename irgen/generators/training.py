@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.safetensors"
 MAX_GRADIENT_NORM = 1.0
+GENTLER = 0.25
+"""Factor on the learning rate after a loss that was not finite; it is tried once."""
+NEVER = -1
 SMOOTHING = 0.98
 """Of the exponential moving average of the loss."""
 
@@ -53,6 +56,8 @@ class Trainer:
         settings: of the adapter.
         scratch: folder for checkpoints; may hold one of an interrupted run.
         losses: mean loss of each step so far.
+        gentler_from: step from which the learning rate is `GENTLER` times that of the settings, after a loss that was
+            not finite; no step where there was none.
     """
 
     flow: Flow
@@ -62,25 +67,30 @@ class Trainer:
     settings: AdapterSettings
     scratch: Path
     losses: list[float] = field(default_factory=list)
+    gentler_from: int = NEVER
 
     def __post_init__(self) -> None:
         """Make the optimiser."""
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), weight_decay=self.settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), weight_decay=self.settings.weight_decay, fused=True
+        )
 
     def run(self) -> None:
         """Train to the last step, from the checkpoint where there is one.
 
         Raises:
-            WeightsError: a loss or gradient is not finite; the last checkpoint and the loss so far stay in `scratch`.
+            WeightsError: a loss or gradient is not finite again after training went back to the last checkpoint and on
+                from there with a lower rate; that checkpoint and the loss so far stay in `scratch`.
         """
         self._resume()
         settings = self.settings
         with progress.bar("adapter: train", settings.steps) as advance:
             advance(len(self.losses))
             while len(self.losses) < settings.steps:
+                before = len(self.losses)
                 self._step()
-                advance(1)
                 done = len(self.losses)
+                advance(done - before)
                 if done % settings.checkpoint_every == 0 and done < settings.steps:
                     self._checkpoint()
                     log.info("adapter: step %d of %d, loss %.4f", done, settings.steps, smoothed(self.losses)[-1])
@@ -89,7 +99,7 @@ class Trainer:
         """Take one optimiser step over `gradient_accumulation` forwards."""
         step, settings = len(self.losses), self.settings
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
+            group["lr"] = learning_rate(settings, step, self.gentler_from)
         self.optimizer.zero_grad()
         total = 0.0
         for part in range(settings.gradient_accumulation):
@@ -100,8 +110,24 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM).item()
         self.losses.append(total)
         if not np.isfinite(total + norm):
-            self._stop(f"loss {total}, gradient norm {norm}")
+            self._go_back(f"loss {total}, gradient norm {norm}")
+            return
         self.optimizer.step()
+
+    def _go_back(self, what: str) -> None:
+        """Return to the last checkpoint and go on from there more gently; the second time, or without one, stop."""
+        if self.gentler_from != NEVER or not (self.scratch / CHECKPOINT).is_file():
+            self._stop(what)
+        failed = len(self.losses)
+        self._resume()
+        self.gentler_from = len(self.losses)
+        log.warning(
+            "adapter: not finite at step %d (%s); goes on from step %d with %g of the learning rate",
+            failed,
+            what,
+            self.gentler_from,
+            GENTLER,
+        )
 
     def _loss(self, positions: range) -> torch.Tensor:
         """Return the mean squared error of the velocity, for examples at the given positions of the run."""
@@ -112,7 +138,7 @@ class Trainer:
         at = sigmas[:, None, None, None]
         rows = [self.encoded.text_rows[one] for one, *_ in drawn]
         conditions = self.encoded.conditions.take(rows).to(device).rows
-        half = self.flow.transformer.dtype == torch.bfloat16
+        half = self.flow.dtype == torch.bfloat16
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             v = self.flow.velocity(((1 - at) * x0 + at * noise).to(device), sigmas.to(device), conditions)
         return torch.nn.functional.mse_loss(v, (noise - x0).to(device))
@@ -138,6 +164,7 @@ class Trainer:
             state = self.optimizer.state[parameter]
             tensors |= {f"{part}/{name}": state[part] for part in ("exp_avg", "exp_avg_sq", "step")}
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        tensors["gentler_from"] = torch.tensor(self.gentler_from)
         # One file: weights, optimiser and trace can never be of different steps.
         with files.placed(self.scratch / CHECKPOINT) as temporary:
             save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, temporary)
@@ -151,17 +178,18 @@ class Trainer:
                 for name, parameter in self.parameters.items():
                     parameter.data.copy_(saved.get_tensor(f"weight/{name}"))
                     self.optimizer.state[parameter] = {
-                        "step": saved.get_tensor(f"step/{name}"),
+                        "step": saved.get_tensor(f"step/{name}").to(parameter.device),
                         "exp_avg": saved.get_tensor(f"exp_avg/{name}").to(parameter.device),
                         "exp_avg_sq": saved.get_tensor(f"exp_avg_sq/{name}").to(parameter.device),
                     }
                 self.losses = saved.get_tensor("losses").tolist()
+                self.gentler_from = int(saved.get_tensor("gentler_from"))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise WeightsError(f"{path}: damaged checkpoint ({error})", "Remove it: training starts anew.") from error
         log.info("adapter: goes on at step %d", len(self.losses))
 
     def _stop(self, what: str) -> None:
-        write_losses(self.scratch / "loss.parquet", self.losses, self.settings)
+        write_losses(self.scratch / "loss.parquet", self.losses, self.settings, self.gentler_from)
         raise WeightsError(
             f"adapter: not finite at step {len(self.losses)} of {self.settings.steps} ({what}); trace and last "
             f"checkpoint are in {self.scratch}",
@@ -169,9 +197,10 @@ class Trainer:
         )
 
 
-def learning_rate(settings: AdapterSettings, step: int) -> float:
-    """Return the learning rate of a step counted from 0: linear warm-up, then constant."""
-    return settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+def learning_rate(settings: AdapterSettings, step: int, gentler_from: int = NEVER) -> float:
+    """Return the learning rate of a step counted from 0: linear warm-up, then constant, and lower after an accident."""
+    factor = GENTLER if gentler_from != NEVER and step >= gentler_from else 1.0
+    return factor * settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
 
 
 def smoothed(losses: list[float]) -> list[float]:
@@ -183,12 +212,12 @@ def smoothed(losses: list[float]) -> list[float]:
     return out
 
 
-def write_losses(path: Path, losses: list[float], settings: AdapterSettings) -> None:
+def write_losses(path: Path, losses: list[float], settings: AdapterSettings, gentler_from: int = NEVER) -> None:
     """Write the trace: step from 1, loss, learning rate, smoothed loss."""
     columns = {
         "step": range(1, len(losses) + 1),
         "loss": losses,
-        "learning_rate": [learning_rate(settings, step) for step in range(len(losses))],
+        "learning_rate": [learning_rate(settings, step, gentler_from) for step in range(len(losses))],
         "smoothed": smoothed(losses),
     }
     with files.placed(path) as temporary:
