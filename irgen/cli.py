@@ -6,6 +6,7 @@ the one module of irgen that may import flows, inside `run` and `ui` only.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,9 @@ KEY_FIGURES = {
     "verifier": ("auc.gray", "auc.match"),
     "adapter": ("loss_first", "loss_last"),
     "samples": ("images", "nfe_per_image", "unguided_score", "score"),
-    "shards": ("images", "shards"),
+    "teachers": ("trained", "labels.precision", "labels.recall"),
+    "labels": ("mode", "ignored", "agreement"),
+    "shards": ("images", "shards", "labels.boxes", "labels.agreement"),
     "report": ("fid.floor", "fid.grayscale", "fid.unguided", "fid.guided"),
 }
 """Of a stage's figures, those that the table at the end shows."""
@@ -85,24 +88,35 @@ def run(
     manifest: ManifestPath,
     from_stage: Annotated[str, typer.Option("--from", metavar="STAGE", help="Redo this stage and all after it.")] = "",
     only: Annotated[str, typer.Option(metavar="STAGE", help="Redo this stage and no other.")] = "",
+    lanes: Annotated[
+        int, typer.Option(min=0, help="Make samples in so many processes, a GPU each or a share of the cores.")
+    ] = 0,
     data: Data = Path("data"),
     as_json: Json = False,
 ) -> None:
-    """Build a dataset, from its frames to the report; what is done already is reused.
+    """Build a dataset, from its frames to the report, or run a study; what is done already is reused.
 
     Killed or interrupted, the same command carries on where it stopped.
     """
     from irgen import pipeline, settings
+    from irgen.studies import settings as studies
 
     context.obj.folder = data
-    settings.load_manifest(manifest)
+    asked = studies.check(manifest, from_stage or only) if studies.is_study(manifest) else None
+    if not asked:
+        settings.load_manifest(manifest)
     for stage in filter(None, (from_stage, only)):
         pipeline.stage_named(stage)
     from flows import local
 
-    outcomes = local.build(manifest, data, from_stage or None, only or None, debug=context.obj.debug)
+    outcomes = local.build(manifest, data, from_stage or None, only or None, lanes, debug=context.obj.debug)
     if as_json:
         console.write_json({name: _outcome(outcome) for name, outcome in outcomes.items()})
+        return
+    if asked:
+        rows = [(name, *_row(outcome)[1:]) for name, outcome in outcomes.items()]
+        console.write_table([("run", "seconds", "", "key figure"), *rows])
+        print(f"study: {data / asked.study / 'study' / 'index.html'}")
         return
     header = ("stage", "seconds", "", "key figure")
     console.write_table([header, *(_row(outcome) for outcome in outcomes.values())])
@@ -152,15 +166,83 @@ def frames(
 
 @app.command(epilog="Example: irgen verify data/miniature")
 def verify(path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")], as_json: Json = False) -> None:
-    """Compare every byte with the manifests; exit code 1 and a line for each thing that is wrong."""
+    """Compare every byte with the manifests; exit code 1 and a line for each thing that is wrong.
+
+    Outputs that a run began and did not finish are named; they are no error.
+    """
     from irgen import shards
 
-    found = shards.verify(path)
+    found, begun = shards.verify(path), shards.unfinished(path)
     if as_json:
-        console.write_json({"path": str(path), "sound": not found, "problems": found})
+        console.write_json({"path": str(path), "sound": not found, "problems": found, "unfinished": begun})
     else:
-        print("\n".join(found) or f"{path}: sound")
+        print("\n".join([*begun, *(found or [f"{path}: sound"])]))
     raise typer.Exit(1 if found else 0)
+
+
+@app.command(epilog="Example: irgen export data/miniature --format coco --out exports/coco --min-score 0.6")
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset, or its shards.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make; what is there and not empty is refused.")],
+    form: Annotated[str, typer.Option("--format", metavar="coco|yolo|hf|voc", help="What reads it.")] = "coco",
+    min_score: Annotated[float, typer.Option(help="Boxes under it become boxes to ignore.")] = 0.0,
+    min_agreement: Annotated[float, typer.Option(help="Images whose boxes fit their caption less are left out.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Write a dataset with its boxes as COCO, YOLO, Pascal VOC or Hugging Face, and a card that says what it is."""
+    from irgen import exports
+
+    made = exports.export(dataset, form, out, min_score=min_score, min_agreement=min_agreement)
+    for warning in made.warnings:
+        console.say(f"warning: {warning}")
+    if as_json:
+        console.write_json({"format": form, "out": str(out), **made.figures, "warnings": made.warnings})
+    else:
+        console.write_table(
+            [("out", str(out)), *((name, _short(value)) for name, value in _flat(made.figures).items())]
+        )
+
+
+@app.command(epilog="Example: irgen audit data/miniature --n 200")
+def audit(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset, or its shards.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Images to look at; more later go on with these.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free.")] = 0,
+    figures: Annotated[bool, typer.Option("--figures", help="Serve nothing: only say what the answers give.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at labels by hand: a local page to accept, move and reject boxes, saved as you go. Ctrl-C ends it.
+
+    The same command carries on later. The answers give precision and recall, which `irgen export` tells in its card.
+    """
+    from irgen import audit as auditing
+
+    session = auditing.open_session(dataset, n, seed)
+    if not figures:
+        with contextlib.suppress(KeyboardInterrupt):
+            auditing.serve(session, port, lambda url: console.say(f"{url}  (Ctrl-C ends)"))
+    found = session.figures()
+    if as_json:
+        console.write_json({"folder": str(session.folder), **found})
+    else:
+        console.write_table(auditing.table(session, found))
+
+
+@app.command(epilog="Example: irgen repair data/miniature")
+def repair(path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")], as_json: Json = False) -> None:
+    """Make again exactly what `verify` finds damaged, or say why that cannot be; exit code 1 if any damage is left."""
+    from dataclasses import asdict
+
+    from irgen import repair as mending
+
+    done = mending.repair(path)
+    if as_json:
+        console.write_json({"path": str(path), "repairs": [asdict(each) for each in done]})
+    else:
+        lines = [f"{each.path}: {'mended' if each.mended else 'NOT MENDED: ' + each.why_not}" for each in done]
+        print("\n".join(lines) or f"{path}: sound, nothing to do")
+    raise typer.Exit(0 if all(each.mended for each in done) else 1)
 
 
 @app.command(epilog="Example: irgen regenerate data/miniature 000000012")
@@ -210,6 +292,48 @@ def doctor(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = Fa
     raise typer.Exit(1 if any(check.verdict == "missing" for check in found) else 0)
 
 
+@app.command(epilog="Example: irgen compare data/miniature data/miniature-2 --out compare.html")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A dataset, or its report.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page, too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two datasets by their reports: which is better beyond both intervals. Refuses unequal N."""
+    from irgen.report import comparing
+
+    found = comparing.compare(a, b)
+    if out:
+        comparing.write(found, out)
+    if as_json:
+        console.write_json(found)
+    else:
+        console.write_table(comparing.table(found))
+
+
+@app.command(
+    "verifier-card", epilog="Example: irgen verifier-card data/kaist/05-verifier/7c1e52a9 --source roadscene --root RAW"
+)
+def verifier_card(
+    verifier: Annotated[Path, typer.Argument(metavar="VERIFIER", help="Output of stage verifier, in its dataset.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for verifier-card.json and .html.")] = Path("card"),
+    source: Annotated[str, typer.Option(help="Another source to try it on: roadscene, kaist, folder, ...")] = "",
+    root: Annotated[str, typer.Option(help="Folder of that source's raw data.")] = "",
+    annotations: Annotated[str, typer.Option(metavar="DIR_OR_TAR", help="Of that source, where they lie apart.")] = "",
+    limit: Annotated[int, typer.Option(min=2, help="Most frames of each source.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of frames and resamplings.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say how well a verifier tells real infrared from what is not, on held-out videos and on another source."""
+    from irgen.report import verifier_card as cards
+
+    figures = cards.make(verifier, cards.second_source(source, root, annotations), out, limit=limit, seed=seed)
+    if as_json:
+        console.write_json(figures)
+    else:
+        console.write_table([*cards.table(figures), ("page", str(out / cards.PAGE), "", "", "")])
+
+
 @app.command("feature-net", epilog="Example: irgen feature-net data/kaist/01-frames/7c1e52a90b34 data/nets/kaist")
 def feature_net(
     frames: Annotated[Path, typer.Argument(help="Output of the frames stage; its train frames are learnt from.")],
@@ -242,6 +366,28 @@ def policy(
         console.write_json(found)
     else:
         console.write_table(measured.table(found, budget, steps))
+
+
+@app.command(epilog="Example: irgen missrate --truth KAIST_annotation.json --detections MLPD_result.txt --json")
+def missrate(
+    truth: Annotated[Path, typer.Option(metavar="JSON", help="KAIST's test annotations.")],
+    detections: Annotated[Path, typer.Option(metavar="TXT_OR_JSON", help="image,x,y,w,h,score; or COCO results.")],
+    first_image: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Number of the first image there; default: told by what occurs.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Log-average miss rate of a detector in per cent, as KAIST's field computes it: setting Reasonable, 9 points."""
+    from irgen.detections import evaluate
+
+    figures, warnings = evaluate(truth, detections, first_image)
+    for warning in warnings:
+        console.say(f"warning: {warning}")
+    if as_json:
+        console.write_json(figures)
+    else:
+        rows = [(name, "nothing to find" if value is None else f"{value:.2f}") for name, value in figures.items()]
+        console.write_table(rows)
 
 
 @app.command("settings", epilog="Example: irgen settings | grep samples")

@@ -42,14 +42,16 @@ def digest(root: Path, paths: Iterable[Path] | None = None) -> str:
         database.execute("CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, bytes INT, mtime_ns INT, sha256)")
         for path in walk(root) if paths is None else paths:
             sha256 = _remembered(database, path)
-            total.update(f"{path.relative_to(base).as_posix()}\0{sha256}\n".encode())
+            total.update(os.fsencode(path.relative_to(base).as_posix()) + f"\0{sha256}\n".encode())
     database.close()
     return total.hexdigest()
 
 
 def _remembered(database: sqlite3.Connection, path: Path) -> str:
+    if not path.is_file():
+        return "not a regular file"  # the source's adapter says so, too
     stat = path.stat()
-    key = str(path.resolve())
+    key = os.fsencode(path.resolve()).decode(errors="backslashreplace")
     row = database.execute("SELECT bytes, mtime_ns, sha256 FROM digests WHERE path = ?", (key,)).fetchone()
     if row is not None and row[:2] == (stat.st_size, stat.st_mtime_ns):
         return str(row[2])

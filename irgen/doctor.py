@@ -214,22 +214,23 @@ def disk(manifest: Manifest, data: Path) -> Check:
     """Compare the free space under the data folder with what the dataset takes."""
     place = next(folder for folder in (data.resolve(), *data.resolve().parents) if folder.is_dir())
     free_bytes = shutil.disk_usage(place).free
-    need_bytes = _disk_bytes(manifest)
+    download = FLUX_BYTES if _from_hub(manifest.base) and weights.missing(manifest.base.model) else 0
+    need_bytes = dataset_bytes(manifest) + download
     found = f"{free_bytes / GIB:.1f} GiB free in {place}; about {need_bytes / GIB:.1f} GiB needed"
     if free_bytes >= need_bytes:
         return Check("ok", "disk", found)
     return Check("missing", "disk", found, "Free some space, name another --data, or lower samples.images.")
 
 
-def _disk_bytes(manifest: Manifest) -> float:
+def dataset_bytes(manifest: Manifest) -> float:
+    """Estimate what a dataset takes on disk with all that it is made of, on the safe side."""
     pixels = manifest.base.height_px * manifest.base.width_px
     images = COPIES * manifest.samples.images * pixels * BYTES_A_PIXEL[manifest.samples.image_format]
     captions = manifest.captions
     negatives = (captions.train_frames + captions.val_frames + captions.test_frames) * len(manifest.negatives.kinds)
     # An 8x autoencoder's latents of 16 channels in half precision, and the text's embeddings.
     latents = captions.train_frames * (pixels / 64 * 32 + manifest.base.max_sequence_length * CLIP_TOKEN_BYTES)
-    download = FLUX_BYTES if _from_hub(manifest.base) and weights.missing(manifest.base.model) else 0
-    return images + negatives * pixels * BYTES_A_PIXEL["png"] + latents + download
+    return images + negatives * pixels * BYTES_A_PIXEL["png"] + latents
 
 
 def _training_bytes(manifest: Manifest) -> float:

@@ -75,16 +75,36 @@ def _unused_by_verifier(sections: Mapping[str, Any]) -> Collection[str]:
     return () if sections["verifier"].own_samples else ("base", "adapter")
 
 
+def _unused_by_teachers(sections: Mapping[str, Any]) -> Collection[str]:
+    """Where nothing is labelled, nothing is trained; how labels are made from the teachers' votes is not theirs."""
+    return ("teachers", "frames") if sections["labels"].mode == "none" else ("labels",)
+
+
+def _unused_by_samples(sections: Mapping[str, Any]) -> Collection[str]:
+    """Only images that start from frames, or are selected to look like them, need them; teachers may be the guide."""
+    samples = sections["samples"]
+    unused = [] if samples.start.used or samples.selection.net else ["frames"]
+    return unused if samples.asks_teachers else [*unused, "teachers"]
+
+
 STAGES = (
     Stage(1, "frames", ("frames",), ()),
     Stage(2, "captions", ("captions",), ("frames",)),
     Stage(3, "negatives", ("negatives",), ("frames", "captions")),
+    Stage(3, "teachers", ("teachers", "labels"), ("frames",), unused=_unused_by_teachers),
     Stage(4, "adapter", ("adapter", "base"), ("frames", "captions")),
     Stage(
         5, "verifier", ("verifier", "base"), ("frames", "captions", "negatives", "adapter"), unused=_unused_by_verifier
     ),
-    Stage(6, "samples", ("samples", "base"), ("captions", "verifier", "adapter")),
-    Stage(8, "shards", ("shards",), ("frames", "captions", "samples")),
+    Stage(
+        6,
+        "samples",
+        ("samples", "base"),
+        ("frames", "captions", "teachers", "verifier", "adapter"),
+        unused=_unused_by_samples,
+    ),
+    Stage(7, "labels", ("labels",), ("teachers", "samples")),
+    Stage(8, "shards", ("shards",), ("frames", "captions", "samples", "labels")),
     Stage(9, "report", ("report",), ("frames", "captions", "negatives", "verifier", "samples", "shards")),
 )
 NAMES = tuple(stage.name for stage in STAGES)
@@ -137,7 +157,13 @@ def identify(
 
 
 def run_stage(
-    stage: Stage, root: Path, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], *, redo: bool = False
+    stage: Stage,
+    root: Path,
+    sections: Mapping[str, Settings],
+    inputs: Mapping[str, Ref],
+    *,
+    redo: bool = False,
+    helpers: Callable[[Path], None] | None = None,
 ) -> Outcome:
     """Make a stage's output, or take the one that is there; carry on where an interrupted run stopped.
 
@@ -147,13 +173,15 @@ def run_stage(
         sections: the manifest sections that the stage obeys, by name.
         inputs: outputs of the stages it reads under these settings, by name; verified before use.
         redo: throw away what is there, finished or not, and make it anew.
+        helpers: called with the output's folder before the stage, to make shards of it in other processes; the stage
+            then finds them made.
 
     Raises:
         StoreError: an input is damaged.
         IrgenError: whatever the stage raises.
     """
     identity = identify(stage, sections, inputs)
-    return _run(root / stage.folder_name / identity[0], identity, stage, sections, inputs, redo)
+    return _run(root / stage.folder_name / identity[0], identity, stage, sections, inputs, redo, helpers)
 
 
 def run_in(folder: Path, stage: Stage, sections: Mapping[str, Settings], inputs: Mapping[str, Ref]) -> Outcome:
@@ -179,6 +207,7 @@ def _run(
     sections: Mapping[str, Settings],
     inputs: Mapping[str, Ref],
     redo: bool,
+    helpers: Callable[[Path], None] | None = None,
 ) -> Outcome:
     started = time.monotonic()
     for ref in inputs.values():
@@ -199,6 +228,8 @@ def _run(
             _empty(folder)
         arguments: dict[str, Any] = {key: sections[key] for key in stage.sections}
         arguments |= {key: inputs[key].folder for key in stage.reads(sections)}
+        if helpers:
+            helpers(folder)
         figures = stage.module().run(**arguments, out=folder)
         files.remove_tree(folder / files.TMP)
         seconds = time.monotonic() - started
@@ -216,9 +247,10 @@ def _run(
 
 
 def _empty(folder: Path) -> None:
-    (folder / store.MANIFEST).unlink(missing_ok=True)  # first: half a removal must not look finished
+    files.remove(folder / store.MANIFEST)  # first: half a removal must not look finished
     files.remove_tree(folder)
-    (folder / files.TMP).mkdir(parents=True)
+    files.make_folder(folder)
+    files.make_scratch(folder / files.TMP)
 
 
 @dataclass(frozen=True)
@@ -274,15 +306,16 @@ def _plan_stage(stage: Stage, manifest: Manifest, root: Path, refs: Mapping[str,
     before = store.read_manifest(earlier.folder)
     reasons = [f"code version {before['version']} -> {stage.module().VERSION}"]
     if before["version"] == stage.module().VERSION:
-        reasons = _differences(before["settings"], settings) + [
+        reasons = differences(before["settings"], settings) + [
             f"{key} changed" for key in contents if before["inputs"].get(key) != contents[key]
         ]
     return PlanLine(stage.name, "redo", "; ".join(reasons), None)
 
 
-def _differences(before: Any, after: Any, where: str = "") -> list[str]:
+def differences(before: Any, after: Any, where: str = "") -> list[str]:
+    """Say which fields of two JSON-able documents differ, and how: a line each."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted({*before, *after})
-        parts = [_differences(before.get(key), after.get(key), f"{where}.{key}".lstrip(".")) for key in keys]
+        parts = [differences(before.get(key), after.get(key), f"{where}.{key}".lstrip(".")) for key in keys]
         return [line for part in parts for line in part]
     return [] if before == after else [f"{where}: {before} -> {after}"]

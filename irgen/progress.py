@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 LINE_EVERY_S = 15.0
 Advance = Callable[[int], None]
+Bar = Callable[[str, int], AbstractContextManager[Advance]]
+"""What `bar` is, and what tells somebody else instead."""
 
 
 class _Rate(ProgressColumn):

@@ -5,7 +5,6 @@ No field is ever null: what is not known is an empty string or an empty list, so
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +48,46 @@ BOX = pa.struct(
         ("w_px", pa.float64()),
         ("h_px", pa.float64()),
         ("occlusion", pa.int32()),
+        ("ignore", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBox:
+    """One object that was found in, or put into, a generated image.
+
+    Attributes:
+        label: class name.
+        x_px, y_px: left and top edge in the image's pixels, 0 at the left and top border.
+        w_px, h_px: extent, > 0.
+        score: how sure the label is, 0 to 1.
+        source: who made the box: "teacher", "inherit", "insert".
+        teacher_iou: overlap of the two teachers' boxes, 0 where only one of them saw it.
+        ignore: neither an object to learn nor background.
+    """
+
+    label: str
+    x_px: float
+    y_px: float
+    w_px: float
+    h_px: float
+    score: float
+    source: str
+    teacher_iou: float
+    ignore: bool
+
+
+LABELLED_BOX = pa.struct(
+    [
+        ("label", pa.string()),
+        ("x_px", pa.float64()),
+        ("y_px", pa.float64()),
+        ("w_px", pa.float64()),
+        ("h_px", pa.float64()),
+        ("score", pa.float64()),
+        ("source", pa.string()),
+        ("teacher_iou", pa.float64()),
         ("ignore", pa.bool_()),
     ]
 )
@@ -135,6 +174,12 @@ class Reject:
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema([(name, pa.string()) for name in ("item", "path", "reason", "detail")])
 
+    def __post_init__(self) -> None:
+        """Spell out bytes of a file's name that are no text: what is wrong with a file may be just that."""
+        for name in ("item", "path", "detail"):
+            text = getattr(self, name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, name, text)
+
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Build a reject from a Parquet row."""
@@ -219,9 +264,13 @@ R = TypeVar("R", Frame, Reject, Caption, Negative)
 def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema, chunk_rows: int = 10_000) -> int:
     """Write records as one Parquet file, whole or not at all, a row group a chunk; return how many."""
     count = 0
-    with files.placed(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with (
+        files.placed(path) as temporary,
+        files.create(temporary) as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+    ):
         for chunk in _chunks(rows, chunk_rows):
-            writer.write_table(pa.Table.from_pylist([dataclasses.asdict(row) for row in chunk], schema=schema))
+            writer.write_table(pa.Table.from_pylist([_fields(row) for row in chunk], schema=schema))
             count += len(chunk)
     return count
 
@@ -229,6 +278,14 @@ def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema, chunk_rows: i
 def read_rows(path: Path, record: type[R]) -> list[R]:
     """Read the records of a Parquet file that `write_rows` made."""
     return [record.from_row(row) for row in pq.read_table(path).to_pylist()]
+
+
+def _fields(row: Row | Box) -> dict[str, Any]:
+    """Do as `dataclasses.asdict`, which copies every value in depth, in a seventh of its time."""
+    fields = {field: getattr(row, field) for field in row.__slots__}
+    if "boxes" in fields:
+        fields["boxes"] = [_fields(box) for box in fields["boxes"]]
+    return fields
 
 
 def _chunks(rows: Iterable[Row], size: int) -> Iterator[Sequence[Row]]:

@@ -5,6 +5,7 @@ description is what the Prefect form and `--help` show.
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +19,17 @@ from irgen.errors import SettingsError
 NegativeKind = Literal["gray", "inverted", "agc", "rgb"]
 Precision = Literal["auto", "bf16", "fp32"]
 Quantize = Literal["none", "int8", "nf4"]
+IGNORE = "ignore"
+"""As a class: boxes of it are neither objects to learn nor background."""
+TEACHERS = "teachers"
+"""As a detector: the two of stage teachers."""
 MINIATURE = "miniature"
 """As a base or a verifier's model: the small one that comes with irgen."""
+
+MAX_MANIFEST_BYTES = 1 << 20
+_BRIEF = reprlib.Repr()
+"""Shows the outer part of a value: a few lines of YAML with aliases can be a billion words when written out."""
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 200, 200
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -198,6 +208,10 @@ class BaseSettings(Settings):
 class AdapterSettings(Settings):
     """The LoRA that turns the base to infrared."""
 
+    train: bool = Field(
+        True,
+        description="false takes the base as it is: one that is no FLUX, or that draws infrared already (base.lora).",
+    )
     rank: int = Field(16, ge=1, description="LoRA rank.")
     alpha: float = Field(16, gt=0, description="LoRA alpha; the update is scaled by alpha / rank.")
     target_modules: tuple[str, ...] = Field(
@@ -304,9 +318,14 @@ class CalibratedSearch(Settings):
     noises: int = Field(32, ge=2, description="Noises of each of them; calibration costs prompts x noises x steps NFE.")
 
 
+def _choices(schema: dict[str, Any]) -> None:
+    """Say `any of`: Prefect's form then offers the models to choose from; for `one of` it shows bare JSON."""
+    schema["anyOf"] = schema.pop("oneOf")
+
+
 Search = Annotated[
     RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | CalibratedSearch,
-    Field(discriminator="algorithm"),
+    Field(discriminator="algorithm", json_schema_extra=_choices),
 ]
 
 
@@ -399,8 +418,14 @@ class AgreementChoice(Settings):
     """How well a detector's count and places fit the caption."""
 
     name: Literal["agreement"] = "agreement"
-    detector: str = Field(description="Hub id or folder of a transformers object detector with irgen's class names.")
-    confidence: float = Field(0.5, gt=0, lt=1, description="Detections under it are not counted.")
+    detector: str = Field(
+        TEACHERS,
+        description="teachers: what the dataset's own two agree on. Or hub id or folder of a transformers object "
+        "detector with irgen's class names.",
+    )
+    confidence: float = Field(
+        0.5, gt=0, lt=1, description="Detections under it are not counted; teachers have thresholds of their own."
+    )
 
 
 SingleChoice = Annotated[
@@ -414,7 +439,7 @@ SingleChoice = Annotated[
     | GraderChoice
     | RealismChoice
     | AgreementChoice,
-    Field(discriminator="name"),
+    Field(discriminator="name", json_schema_extra=_choices),
 ]
 
 
@@ -443,7 +468,52 @@ class EnsembleChoice(Settings):
         return self
 
 
-VerifierChoice = Annotated[SingleChoice | EnsembleChoice, Field(discriminator="name")]
+VerifierChoice = Annotated[SingleChoice | EnsembleChoice, Field(discriminator="name", json_schema_extra=_choices)]
+
+
+class StartSettings(Settings):
+    """What images start from: noise, or a real train frame that gives them its layout and its boxes."""
+
+    inherit: float = Field(
+        0.0, ge=0, le=1, description="Share of images that start from the frame of their caption, partly noised."
+    )
+    strength: float = Field(
+        0.6, gt=0, lt=1, description="How much noise such a frame gets, 0 none: what is left of the steps is run."
+    )
+    insert: float = Field(
+        0.0, ge=0, le=1, description="Share of images for which a person or cyclist is drawn into an empty frame."
+    )
+    insert_strength: float = Field(0.9, gt=0, lt=1, description="How much noise the place of an insertion gets.")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.inherit + self.insert > 1:
+            raise ValueError(f"inherit + insert = {self.inherit + self.insert:g} is more than all images")
+        return self
+
+    @property
+    def used(self) -> bool:
+        """Whether any image starts from a frame."""
+        return self.inherit + self.insert > 0
+
+
+class SelectionSettings(Settings):
+    """Which candidates are kept: of a shard, those that together look most like real train frames."""
+
+    net: str = Field(
+        "",
+        description="Feature net in which a shard's images shall match real train frames: a name of report.feature_net "
+        "that the report does not use, or `proxy`, taught on the train frames first. Empty keeps each prompt's best.",
+    )
+    share: float = Field(
+        0.5, gt=0, le=1, description="The part of a prompt's finished images, best scores first, to choose among."
+    )
+
+
+def _asks_teachers(guide: VerifierChoice) -> bool:
+    if isinstance(guide, EnsembleChoice):
+        return any(_asks_teachers(member.verifier) for member in guide.members)
+    return isinstance(guide, AgreementChoice) and guide.detector == TEACHERS
 
 
 class SamplesSettings(Settings):
@@ -454,6 +524,14 @@ class SamplesSettings(Settings):
     guidance: float = Field(3.5, ge=0, description="Embedded guidance of a guidance-distilled base.")
     search: Search = Field(RandomSearch(), description="The algorithm and its budget.")
     guide: VerifierChoice = Field(IrscoreChoice(), description="The verifier, or several, that the search obeys.")
+    selection: SelectionSettings = Field(SelectionSettings(), description="Which of the candidates are kept.")
+    start: StartSettings = Field(StartSettings(), description="What images start from.")
+    mix: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {},
+        description="Share of images that shall show something, by what captions tell: day, night, campus, road, "
+        "downtown, nobody, person, cyclist, car, many (3 people or more), near, midway, far. What is not named comes "
+        "as it does in the source's captions.",
+    )
     batch_size: int = Field(4, ge=1, description="Images in one forward: the one fixed, padded shape.")
     prompts_at_once: int = Field(4, ge=1, description="Prompts searched side by side.")
     images_per_shard: int = Field(256, ge=1, description="A shard is the unit of work that a crash can lose.")
@@ -471,9 +549,77 @@ class SamplesSettings(Settings):
             raise ValueError(f"search.gradient_steps = {search.gradient_steps} are more than steps = {steps}")
         if isinstance(search, FirstOrderSearch) and self.guide.name != "irscore":
             raise ValueError(f"first_order needs a guide with a gradient: irscore, not {self.guide.name}")
+        if self.start.used and isinstance(search, PathsSearch | FirstOrderSearch | HalvingSearch | CalibratedSearch):
+            raise ValueError(
+                f"images that start from frames have fewer steps than {search.algorithm} is made for: "
+                "search.algorithm must be random or zero_order, or start.inherit and start.insert 0"
+            )
         if isinstance(search, PathsSearch) and steps < 2:
             raise ValueError("paths needs at least 2 steps")
         return self
+
+    @property
+    def asks_teachers(self) -> bool:
+        """Whether the guide counts what the teachers find."""
+        return _asks_teachers(self.guide)
+
+
+class DetectorSettings(Settings):
+    """A detector that is trained from nothing on gray images."""
+
+    architecture: Literal["fcos", "faster_rcnn", "rt_detr"] = Field(
+        "fcos",
+        description="fcos: one stage, without anchors. faster_rcnn: regions are proposed, then classified. rt_detr: a "
+        "transformer, which needs many more steps.",
+    )
+    backbone: str = Field(
+        "small", description="small, or a convolutional backbone of timm: resnet18, ...; rt_detr has its own."
+    )
+    channels: int = Field(64, ge=32, multiple_of=32, description="Of the feature pyramid, or of the transformer.")
+    scale: float = Field(1.0, gt=0, le=8, description="Images are enlarged by it before the detector sees them.")
+    steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(16, ge=2, description="Images a step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule.")
+    seed: int = Field(0, ge=0, description="Of weights, order and variation of the images.")
+
+
+class TeachersSettings(Settings):
+    """Two detectors that learn on the source's real LWIR frames, and how far they are trusted."""
+
+    detectors: tuple[DetectorSettings, DetectorSettings] = Field(
+        (DetectorSettings(), DetectorSettings(architecture="faster_rcnn")),
+        description="The two; of different architectures, so that they do not err alike.",
+    )
+    train_frames: int = Field(10_000, ge=1, description="Frames of the train split to learn from; all when fewer.")
+    val_frames: int = Field(1_000, ge=1, description="Frames of the val split to calibrate on.")
+    classes: dict[str, str] = Field(
+        {"people": IGNORE, "person?": IGNORE},
+        description="The source's class -> the name that is learnt, or `ignore`; others keep their names.",
+    )
+    precision: float = Field(
+        0.96, gt=0, lt=1, description="Share of the boxes of a class that must be right on held-out frames."
+    )
+    ignore_from: float = Field(
+        0.15, ge=0, lt=1, description="What is less likely right than that is not even an ignore box."
+    )
+    seed: int = Field(0, ge=0, description="Of the choice of frames.")
+
+    @model_validator(mode="after")
+    def _architectures_differ(self) -> Self:
+        first, second = (one.architecture for one in self.detectors)
+        if first == second:
+            raise ValueError(f"both detectors are {first}: two of one architecture err alike")
+        return self
+
+
+class LabelsSettings(Settings):
+    """Boxes of the generated images."""
+
+    mode: Literal["auto", "teacher", "none"] = Field(
+        "auto",
+        description="auto: by the teachers, and from the frame where an image was started from one (samples.start); "
+        "none where the source has no boxes. teacher: by the teachers alone. none: no boxes.",
+    )
 
 
 class ShardsSettings(Settings):
@@ -491,7 +637,16 @@ class ReportSettings(Settings):
         description="auto: clean-fid's Inception where its weights are there, else scenenet, which is shipped. Or "
         "inception, dinov2[:MODEL], clip[:MODEL], scenenet, random-conv, proxy:FOLDER.",
     )
+    judges: tuple[str, ...] = Field(
+        ("random-conv", "verifier"),
+        description="Feature nets beside it, by the same names, and `verifier`: its own, marked as not independent.",
+    )
     images: int = Field(2252, ge=2, description="N on both sides of every distance, at most; the report prints it.")
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="Candidates at which all is measured, too, beside one and all, e.g. [2, 4]: what is not stored is "
+        "rendered again. Only for a random search.",
+    )
     bootstrap: int = Field(100, ge=0, description="Resamplings for intervals; 0 leaves them out.")
     grid_images: int = Field(16, ge=1, description="Images of each kind in the page's grids.")
     seed: int = Field(0, ge=0, description="Of the choice of images and resamplings.")
@@ -510,8 +665,22 @@ class Manifest(Settings):
     verifier: VerifierSettings = VerifierSettings()
     adapter: AdapterSettings = AdapterSettings()
     samples: SamplesSettings = SamplesSettings()
+    teachers: TeachersSettings = TeachersSettings()
+    labels: LabelsSettings = LabelsSettings()
     shards: ShardsSettings = ShardsSettings()
     report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _selection_is_not_its_own_judge(self) -> Self:
+        judges = {self.report.feature_net, *self.report.judges}
+        if "auto" in judges:
+            judges |= {"inception", "scenenet"}
+        if self.samples.selection.net in judges:
+            raise ValueError(
+                f"samples.selection.net = {self.samples.selection.net} judges in the report, too, which would measure "
+                "the selection and not the images: select with `proxy`, or take it out of report"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bar_has_negatives(self) -> Self:
@@ -535,12 +704,15 @@ def load_manifest(path: Path) -> Manifest:
             the message names the file and the field.
     """
     try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise SettingsError(f"{path}: over {MAX_MANIFEST_BYTES} bytes", "See manifests/ for examples.")
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})", "See manifests/ for examples.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        # Of a date on February 30th, or brackets nested too deep, PyYAML says so in Python's own errors.
         raise SettingsError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not all(isinstance(field, str) for field in document):
         raise SettingsError(f"{path}: must be a mapping with `dataset:` and `frames:`", "See manifests/ for examples.")
     return parse(Manifest, document, str(path))
 
@@ -601,7 +773,7 @@ def _problem(model: type[BaseModel], problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     if not field or isinstance(problem["input"], dict):
         return f"{field}: {text}" if field else text
-    return f"`{field}` = {problem['input']!r}: {text}"
+    return f"`{field}` = {_BRIEF.repr(problem['input'])}: {text}"
 
 
 def _field_names(model: type[BaseModel]) -> list[str]:

@@ -67,9 +67,9 @@ def fingerprint(stage: str, version: int, settings: Mapping[str, Any], inputs: M
 def listing(folder: Path) -> list[dict[str, Any]]:
     """List an output's files, sorted by path: path, sha256, bytes. `_tmp/` and the files about the run are left out."""
     rows = []
-    for path in sorted(folder.rglob("*")):
+    for path in files.below(folder):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and files.TMP not in path.relative_to(folder).parts and name not in (MANIFEST, COST):
+        if path.is_file() and name not in (MANIFEST, COST):
             rows.append({"path": name, "sha256": files.sha256_file(path), "bytes": path.stat().st_size})
     return rows
 
@@ -80,7 +80,11 @@ def content_of(rows: list[dict[str, Any]]) -> str:
 
 
 def write_manifest(folder: Path, document: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write `manifest.json`: the document, the files, the content digest and the manifest's own digest."""
+    """Write `manifest.json`: the document, the files, the content digest and the manifest's own digest.
+
+    It vouches for files that stages wrote by any means, so all of them are on disk before it is.
+    """
+    files.settle(folder)
     body = {**document, "files": rows, "content": content_of(rows)}
     files.write_bytes(folder / MANIFEST, files.sealed(body))
 
@@ -90,15 +94,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         StoreError: no manifest, not JSON, or altered.
+        OSError: it cannot be read, which does not say that it is damaged.
     """
     path = folder / MANIFEST
     try:
         manifest = files.read_sealed(path)
         sound = content_of(manifest["files"]) == manifest["content"]
+        for row in manifest["files"]:
+            files.inside(folder, row["path"])
     except FileNotFoundError as error:
         raise StoreError(f"{folder}: not a finished output (no {MANIFEST})", "Run its stage again.") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: unreadable or damaged ({error})", "Run its stage again.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: damaged ({error})", "Run its stage again.") from error
     if not sound:
         raise StoreError(f"{path}: its content digest is not that of its files", "Run its stage again.")
     return manifest
@@ -110,6 +117,9 @@ def problems(folder: Path, *, sha256: Callable[[Path], str] = files.sha256_file)
     Args:
         folder: the output.
         sha256: digests a file; a caller that needs the digests, too, may remember them.
+
+    Raises:
+        OSError: a file cannot be read: what is not known to be wrong is not called so, else it would be made again.
     """
     try:
         manifest = read_manifest(folder)
@@ -125,11 +135,8 @@ def problems(folder: Path, *, sha256: Callable[[Path], str] = files.sha256_file)
         elif sha256(path) != row["sha256"]:
             found.append(f"{path}: contents changed (sha256 differs)")
     known = {row["path"] for row in manifest["files"]} | {MANIFEST, COST}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if not path.is_dir() and files.TMP not in inside.parts and inside.as_posix() not in known:
-            found.append(f"{path}: not in the manifest")
-    return found
+    strays = [path for path in files.below(folder) if path.relative_to(folder).as_posix() not in known]
+    return found + [f"{path}: not in the manifest" for path in strays]
 
 
 def salvage(folder: Path, fingerprint: str) -> bool:
@@ -155,8 +162,8 @@ def salvage(folder: Path, fingerprint: str) -> bool:
             sound.add(row["path"])
     for path in folder.rglob("*"):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in sound:
-            path.unlink()
-    (folder / MANIFEST).unlink()
+            files.remove(path)
+    files.remove(folder / MANIFEST)
     return True
 
 
@@ -199,12 +206,14 @@ def exclusive(folder: Path) -> Iterator[Path]:
     The lock saves work; what keeps results right is that files and manifest are placed whole.
     """
     scratch = folder / files.TMP
-    scratch.mkdir(parents=True, exist_ok=True)
-    with lock_path(folder).open("w") as lock:
+    files.make_folder(folder)
+    files.make_scratch(scratch)
+    with files.open_lock(lock_path(folder)) as lock:
         if not _locked(lock):
             log.info("%s: waiting for the run that is at work there", folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        scratch.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
+        files.make_scratch(scratch)
         yield folder
 
 
@@ -218,7 +227,7 @@ def idle(folder: Path) -> Iterator[None]:
     if not lock_path(folder).exists():
         yield
         return
-    with lock_path(folder).open("w") as lock:
+    with files.open_lock(lock_path(folder)) as lock:
         if not _locked(lock):
             raise StoreError(f"{folder}: a run is at work there", "Wait until it ends, or stop it.")
         yield

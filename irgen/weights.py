@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -151,6 +153,22 @@ def missing(model: str, revision: str = "") -> list[str]:
             token = "" if huggingface_hub.get_token() else ", and there is no hub token, which a gated model needs"
             return [f"{model}{f' @ {revision}' if revision else ''}: not in the hub cache{token}"]
     return [f"{folder / name}: missing" for name in _absent(folder)]
+
+
+def require_finite(tensors: Mapping[str, Any], where: object, fix: str) -> None:
+    """Refuse weights with NaN or infinity in them: all that is made with them would be.
+
+    Args:
+        tensors: of torch, by name.
+        where: the file or setting they come from.
+        fix: the way out.
+
+    Raises:
+        WeightsError: naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(f"{where}: {name} is not finite", fix)
 
 
 def folder_here(model: str, revision: str = "") -> Path | None:

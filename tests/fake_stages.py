@@ -15,6 +15,7 @@ from PIL import Image
 
 from irgen import files, pipeline
 from irgen.errors import GateError
+from irgen.report import lineage
 
 CALLS: list[str] = []
 """Stages that ran since a test last cleared it."""
@@ -59,12 +60,15 @@ def modules() -> dict[str, ModuleType]:
     """Return all fakes by module name, the report's summary among them."""
     fakes = {f"irgen.stages.{stage.name}": module(stage) for stage in pipeline.STAGES}
     report = ModuleType("irgen.report")
-    vars(report).update(summary=lambda outcomes: {"dataset": outcomes["shards"].ref.path, "images": 3})
+    vars(report).update(summary=lambda outcomes: {"dataset": outcomes["shards"].ref.path, "images": 3}, lineage=lineage)
     return {**fakes, "irgen.report": report}
 
 
 if __name__ == "__main__":
+    import irgen
     from irgen import cli
 
     sys.modules.update(modules())
+    # `from irgen import report` takes the package's attribute, where the real one was imported before.
+    irgen.report = sys.modules["irgen.report"]
     cli.main()

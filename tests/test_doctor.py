@@ -87,7 +87,7 @@ def test_an_unknown_verifier_or_tag_is_named() -> None:
 
 def test_a_disk_that_is_too_small_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = manifest(base={"model": "miniature"}, samples={"images": 1000})
-    need_bytes = doctor._disk_bytes(wanted)
+    need_bytes = doctor.dataset_bytes(wanted)
     assert need_bytes > 1000 * 512 * 640
     for free_bytes, verdict in ((need_bytes, "ok"), (need_bytes - 1, "missing")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free_bytes: SimpleNamespace(free=free))

@@ -99,7 +99,8 @@ def test_every_stage_reads_only_what_is_made_before_it() -> None:
     for place, stage in enumerate(pipeline.STAGES):
         assert set(stage.inputs) <= set(pipeline.NAMES[:place])
     numbers = [stage.number for stage in pipeline.STAGES]
-    assert numbers == sorted(set(numbers))
+    assert numbers == sorted(numbers)
+    assert len({stage.folder_name for stage in pipeline.STAGES}) == len(pipeline.STAGES)
 
 
 def test_a_folder_of_ones_choice_is_reused_and_replaced_when_settings_change(tmp_path: Path) -> None:

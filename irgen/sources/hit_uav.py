@@ -8,19 +8,18 @@ are taken at their word only where no recording is in two of them, else recordin
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from irgen import images
+from irgen import files, images
 from irgen.errors import SourceError
 from irgen.records import Box, Frame, Reject, Split, Time
 from irgen.settings import FramesSettings
 from irgen.sources import listing, splits
-from irgen.sources.annotation_files import Annotation, BadAnnotationError
+from irgen.sources.annotation_files import MAX_SIDE_PX, Annotation, BadAnnotationError
 from irgen.sources.inputs import Inputs
 from irgen.sources.reading import Labels, Listed, frames
 
@@ -28,6 +27,9 @@ LAYOUT = "annotations/{train,val,test}.json and the images in images/{train,val,
 LABELS = {"person": "person", "car": "car", "bicycle": "cyclist", "othervehicle": "vehicle", "dontcare": "dontcare"}
 ALWAYS_IGNORED = frozenset({"dontcare"})
 TIMES: dict[str, Time] = {"0": "day", "1": "night"}
+MAX_JSON_BYTES = 256 << 20
+"""The largest file of HIT-UAV has 5 MB."""
+MAX_PX = 1e6
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -160,6 +162,8 @@ def _read_json(path: Path, entries: dict[str, _Entry]) -> Iterator[Reject]:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
+        if not files.is_regular(path) or path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"not a regular file of at most {MAX_JSON_BYTES} bytes")
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path}: cannot be read as JSON ({error})", "Fetch it again.") from error
@@ -170,22 +174,29 @@ def _document(path: Path) -> dict[str, Any]:
 
 def _rows(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
     rows = document.get(key)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise SourceError(
-            f"{path}: `{key}` is not a list of objects", "Expected COCO's keys images, annotations, categories."
+            f"{path}: `{key}` is not a list of objects with plain ids",
+            "Expected COCO's keys images, annotations, categories.",
         )
     return cast(list[dict[str, Any]], rows)
 
 
+def _is_row(row: Any) -> bool:
+    """Say whether something is an object that names itself and others by words or numbers; a list names nothing."""
+    names = ("id", "image_id", "category_id")
+    return isinstance(row, dict) and not any(isinstance(row.get(name), dict | list) for name in names)
+
+
 def _integer(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else 0
+    return int(value) if isinstance(value, int | float) and 0 < value <= MAX_SIDE_PX else 0
 
 
 def _box(row: Mapping[str, Any], names: Mapping[Any, str]) -> Box:
     values = row.get("bbox")
     if not isinstance(values, list) or len(values) != 4:
         raise BadAnnotationError(f"box {row.get('id')!r}: bbox {values!r} is not [x, y, w, h]")
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+    if not all(isinstance(value, int | float) and abs(value) <= MAX_PX for value in values):
         raise BadAnnotationError(f"box {row.get('id')!r}: bbox {values!r} has no four numbers")
     x, y, w, h = (float(value) for value in values)
     label = names.get(row.get("category_id"), f"category {row.get('category_id')!r}")

@@ -117,6 +117,10 @@ def _one(
     labels: Labels,
 ) -> Iterator[Frame | Reject]:
     found: dict[str, images.Checked] = {}
+    for path in item.paths.values():
+        if not _is_text(path):
+            yield Reject(item.id, path, "bad_name", "its name is no UTF-8")
+            return
     for modality, check in checks.items():
         try:
             found[modality] = check.result()
@@ -162,6 +166,15 @@ def _one(
         height_px=height_px,
         boxes=tuple(boxes),
     )
+
+
+def _is_text(path: str) -> bool:
+    """Say whether a path can be written down; names of files are bytes, of which Python makes lone surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sizes(found: Mapping[str, images.Checked], annotation: Annotation) -> dict[str, tuple[int, int]]:

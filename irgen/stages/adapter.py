@@ -2,7 +2,8 @@
 
 Output: `pytorch_lora_weights.safetensors` in diffusers' format, `loss.parquet`, `adapter.json` (what it was trained on
 and how), and `grid.png`: in rows of at most eight, real frames, then what the base makes of their captions, then what
-the adapted base makes of the same captions and noises.
+the adapted base makes of the same captions and noises. With `adapter.train` false it is `adapter.json` alone, which
+says so, and the base stays as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from irgen.generators.examples import Encoded, Example
 
-VERSION = 2
+VERSION = 3
 GRID_STEPS = 20
 GRID_GUIDANCE = 3.5
 GRID_COLUMNS = 8
@@ -39,6 +40,9 @@ def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Pa
         SettingsError: an image size or target module that the base does not have.
         SourceError, StoreError: no training frames, or frames of another split among them.
     """
+    if not adapter.train:
+        files.write_json(out / "adapter.json", {"base": base.model, "train": False})
+        return {"images": 0, "steps": 0}
     from irgen import devices
     from irgen.generators import examples, flow, loading, lora, training
 
@@ -64,7 +68,7 @@ def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Pa
     )
     trainer.run()
     lora.save(pipeline.transformer, adapter, out)
-    training.write_losses(out / "loss.parquet", trainer.losses, adapter)
+    training.write_losses(out / "loss.parquet", trainer.losses, adapter, trainer.gentler_from)
     files.write_bytes(out / "grid.png", images.encode(_grid(pipeline, chosen, encoded, adapter, base), "png"))
     smoothed = training.smoothed(trainer.losses)
     figures = {

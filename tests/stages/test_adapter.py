@@ -237,6 +237,23 @@ def test_a_loss_that_is_not_finite_stops_with_trace_and_checkpoint(
     assert not (tmp_path / ADAPTER_FILE).exists()
 
 
+def test_a_loss_that_is_not_finite_once_costs_a_step_back_and_a_lower_rate(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training.Trainer._loss
+    accidents = iter([float("nan")])
+
+    def broken(trainer: training.Trainer, positions: range) -> torch.Tensor:
+        return whole(trainer, positions) * (next(accidents, 1.0) if len(trainer.losses) == 4 else 1.0)
+
+    monkeypatch.setattr(training.Trainer, "_loss", broken)
+    world.run(tmp_path)
+    trace = pq.read_table(tmp_path / "loss.parquet").to_pydict()
+    assert trace["step"] == list(range(1, STEPS + 1)) and all(np.isfinite(trace["loss"]))
+    rates = [training.learning_rate(settings(), step) for step in range(STEPS)]
+    assert trace["learning_rate"] == rates[:3] + [rate * training.GENTLER for rate in rates[3:]]
+
+
 def test_an_unknown_target_is_refused_with_those_there_are(world: World, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"'attn\.to_x'") as caught:
         world.run(tmp_path, target_modules=("attn.to_q", "attn.to_x"))
