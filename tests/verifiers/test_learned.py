@@ -125,8 +125,8 @@ def test_the_linear_aesthetic_head_is_read_too(clip_folder: Path, tmp_path: Path
     ("tensors", "complaint"),
     [
         ({"weight": torch.zeros(1, 9), "bias": torch.zeros(1)}, "features of 9 numbers, but .* gives 24"),
-        ({"weight": torch.zeros(2, 24), "bias": torch.zeros(2)}, "does not end in one finite score"),
-        ({"weight": torch.full((1, 24), torch.nan), "bias": torch.zeros(1)}, "does not end in one finite score"),
+        ({"weight": torch.zeros(2, 24), "bias": torch.zeros(2)}, "does not end in one score"),
+        ({"weight": torch.full((1, 24), torch.nan), "bias": torch.zeros(1)}, "weight is not finite"),
         ({"other": torch.zeros(1)}, "not a stack of linear layers"),
         (
             {
