@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from irgen import doctor
+from irgen import doctor, files
 from irgen.errors import StoreError
 from irgen.pipeline import PlanLine, dataset_root
 from irgen.settings import Manifest
@@ -33,9 +33,9 @@ def require(manifest: Manifest, data: Path, lines: Iterable[PlanLine]) -> None:
         return
     place = next(folder for folder in (data.resolve(), *data.resolve().parents) if folder.is_dir())
     free_bytes = shutil.disk_usage(place).free
-    files = [each for each in dataset_root(data, manifest.dataset).rglob("*") if each.is_file()]
+    there = files.below(dataset_root(data, manifest.dataset))
     # What is there of it already is not written again.
-    wanted_bytes = doctor.dataset_bytes(manifest) - sum(each.stat().st_size for each in files)
+    wanted_bytes = doctor.dataset_bytes(manifest) - sum(each.stat().st_size for each in there if each.is_file())
     found = (
         f"{place}: {free_bytes / doctor.GIB:.2f} GiB free, and about {wanted_bytes / doctor.GIB:.2f} GiB are still to "
         f"be written for {manifest.dataset}"

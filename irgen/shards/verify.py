@@ -72,8 +72,7 @@ def unfinished(path: Path) -> list[str]:
 
 def outputs(path: Path) -> list[Path]:
     """List the outputs at or below a folder: those that were finished, and sharded ones that were not."""
-    marks = [mark for name in (store.MANIFEST, store.COST, RUN) for mark in path.rglob(name)]
-    return sorted({mark.parent for mark in marks if files.TMP not in mark.relative_to(path).parts})
+    return sorted({mark.parent for mark in files.below(path) if mark.name in (store.MANIFEST, store.COST, RUN)})
 
 
 def _existing_outputs(path: Path) -> list[Path]:
@@ -96,7 +95,8 @@ def _told(folder: Path, found: Iterator[str]) -> Iterator[str]:
 
 def _summaries(path: Path) -> list[Path]:
     """List the summaries of whole datasets at or below a folder."""
-    return sorted(each for each in path.rglob(SUMMARY) if any(each.parent.glob(f"[0-9][0-9]-*/*/{store.MANIFEST}")))
+    named = [each for each in files.below(path) if each.name == SUMMARY]
+    return [each for each in named if any(each.parent.glob(f"[0-9][0-9]-*/*/{store.MANIFEST}"))]
 
 
 def _sealed_problems(path: Path) -> Iterator[str]:

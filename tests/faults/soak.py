@@ -17,11 +17,12 @@ from irgen.shards import Sample, ShardedOutput, read, verify
 from tests.faults.inject import in_child, start_child
 from tests.faults.small import contents
 
-ITEMS, PER_SHARD = 24, 4
+ITEMS, PER_SHARD = 64, 4
 COLUMNS = pa.schema([("score", pa.float64())])
 IMAGE_BYTES = 20_000
 KILLS_A_ROUND = 10
-LIMIT_S = 120.0
+LEAST_S = 0.02
+"""Between kills, on average twice as long as this: less, and none would get as far as to write."""
 
 
 @dataclass
@@ -69,7 +70,7 @@ def soak(scratch: Path, workers: int, kills: int, seed: int = 0) -> Soaked:
         done.kills += kills_now
         done.rounds += 1
         # How long a dataset takes depends on who else uses the machine; a kill that comes after its end is none.
-        usual_s *= 0.5 if kills_now < KILLS_A_ROUND / 2 else 1.1
+        usual_s = max(LEAST_S, usual_s * (0.5 if kills_now < KILLS_A_ROUND / 2 else 1.1))
         done.wrong += [f"{workers} workers, round {done.rounds}: {line}" for line in _differences(folder, expected)]
         shutil.rmtree(folder)
     return done

@@ -10,7 +10,7 @@ from tests.flows import serving
 from tests.flows.browser import Browser
 from tests.flows.serving import Ui
 
-pytestmark = [pytest.mark.server, pytest.mark.browser]
+pytestmark = [pytest.mark.server, pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
