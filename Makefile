@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (about 8 minutes)
+demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (about 10 minutes)
 	$(BIN)/irgen run manifests/miniature.yaml
 
 test: $(READY)  ## Run the tests
