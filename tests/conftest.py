@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,3 +34,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Keep remembered digests of one test run out of the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     yield
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Undo what a command did to irgen's logger, so that the next test can read the messages."""
+    logger = logging.getLogger("irgen")
+    before = logger.level, logger.propagate, logger.handlers[:]
+    yield
+    level, logger.propagate, logger.handlers[:] = before
+    logger.setLevel(level)

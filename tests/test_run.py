@@ -24,6 +24,12 @@ MANIFEST = {
         "bar": {"gray": 0, "match": 0},
     },
     "adapter": {"steps": 3, "batch_size": 4, "checkpoint_every": 1, "grid_images": 2, "gradient_checkpointing": False},
+    "teachers": {
+        "detectors": [
+            {"architecture": "fcos", "channels": 32, "steps": 3, "batch_size": 4},
+            {"architecture": "faster_rcnn", "channels": 32, "steps": 3, "batch_size": 4},
+        ]
+    },
     "samples": {
         "images": 24,
         "steps": 3,
@@ -92,7 +98,7 @@ def test_a_run_ends_with_the_dataset_the_report_and_the_summary(undisturbed):
     assert {"gray", "inverted", "agc", "rgb", "match"} <= set(summary["verifier_auc"])
     assert summary["nfe_per_image"] == 9 and summary["images"] == 24
     assert set(summary["seconds"]) == {
-        "frames", "captions", "negatives", "verifier", "adapter", "samples", "shards", "report"
+        "frames", "captions", "negatives", "teachers", "verifier", "adapter", "samples", "labels", "shards", "report"
     }  # fmt: skip
     assert len(list((undisturbed.folder / summary["dataset"]).glob("shards/*.tar"))) == 6
     assert list((undisturbed.folder / "data/tiny").glob("09-report/*/index.html"))
@@ -120,7 +126,7 @@ def test_a_change_of_the_search_redoes_stages_06_and_later_only(undisturbed):
     finally:
         undisturbed.write(MANIFEST)
     actions = {line["stage"]: line["action"] for line in plan}
-    assert {stage for stage, action in actions.items() if action == "redo"} == {"samples", "shards", "report"}
+    assert {stage for stage, action in actions.items() if action == "redo"} == {"samples", "labels", "shards", "report"}
     reason = next(line["reason"] for line in plan if line["stage"] == "samples")
     assert "samples.search.candidates: 3 -> 2" in reason
 

@@ -41,7 +41,7 @@ def test_a_base_without_an_adapter_is_searched_as_it_is(tmp_path: Path, monkeypa
     adapter.run(AdapterSettings(train=False), base, tmp_path, folders["captions"], folders["adapter"])
     for name in ("adapter", "verifier"):
         store.write_manifest(folders[name], {"stage": name, "settings": {}}, store.listing(folders[name]))
-    monkeypatch.setattr("irgen.verifiers.registry._single", lambda chosen, trained: FakeVerifier())
+    monkeypatch.setattr("irgen.verifiers.registry._single", lambda chosen, trained, teachers: FakeVerifier())
     figures = samples.run(SETTINGS, base, folders["captions"], folders["verifier"], folders["adapter"], folders["out"])
     # Classifier-free guidance: two evaluations a forward.
     assert figures["images"] == 2 and figures["nfe_per_image"] == 2 * (3 * 1 + 1 * 2)
