@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (about 10 minutes)
-	$(BIN)/irgen run manifests/miniature.yaml
+	$(BIN)/irgen run manifests/miniature.yaml --lanes 2
 
 test: $(READY)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
