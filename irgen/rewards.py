@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,8 @@ def load(path: Path) -> np.ndarray:
         raise SourceError(
             f"{path}: cannot be read ({error.strerror or error})", "Name an .npz file of rewards."
         ) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
+    # An encrypted member and an unknown compression are RuntimeErrors, a shape beyond all memory is a MemoryError.
+    except (ValueError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile) as error:
         raise SourceError(
             f"{path}: not an .npz of plain numbers ({error})", f"Save it with np.savez(path, {KEY}=...)."
         ) from error

@@ -102,3 +102,13 @@ def test_one_bare_array_is_no_npz(policy, tmp_path):
     np.save(tmp_path / "rewards.npy", np.ones(3))
     result = policy((tmp_path / "rewards.npy").read_bytes())
     assert "rewards.npz: holds one array" in result.stderr
+
+
+@pytest.mark.parametrize("place", [6, 8], ids=["encrypted", "of an unknown compression"])
+def test_a_member_that_cannot_be_unpacked_is_refused(policy, tmp_path, place):
+    np.savez(tmp_path / "sound.npz", reward=planted())
+    damaged = bytearray((tmp_path / "sound.npz").read_bytes())
+    directory = damaged.rindex(b"PK\x01\x02")  # the entry of the zip's central directory: flags at 8, method at 10
+    damaged[directory + 2 + place] |= 1
+    result = policy(bytes(damaged))
+    assert result.exit_code != 0 and "rewards.npz: not an .npz of plain numbers" in result.stderr

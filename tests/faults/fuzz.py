@@ -139,9 +139,13 @@ def _archives() -> list[bytes]:
 
 
 def _reward_files() -> list[bytes]:
-    stream = io.BytesIO()
-    np.savez(stream, reward=np.random.default_rng(0).normal(size=(40, 2, 2)).astype(np.float32))
-    return [stream.getvalue()]
+    rewards = np.random.default_rng(0).normal(size=(40, 2, 2)).astype(np.float32)
+    written = []
+    for save_ in (np.savez, np.savez_compressed):
+        stream = io.BytesIO()
+        save_(stream, reward=rewards)
+        written.append(stream.getvalue())
+    return written
 
 
 class Output:
