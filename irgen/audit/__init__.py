@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from irgen.audit.answers import Answers
 from irgen.audit.server import AuditServer, serve
 from irgen.audit.session import Session
 from irgen.shards.dataset import Dataset
 
-__all__ = ["AuditServer", "Session", "open_session", "serve", "table"]
+__all__ = ["Answers", "AuditServer", "Session", "open_session", "serve", "table"]
 
 
 def open_session(path: Path, count: int, seed: int) -> Session:
@@ -28,9 +29,15 @@ def open_session(path: Path, count: int, seed: int) -> Session:
     return Session(Dataset.open(path), count, seed)
 
 
-def table(session: Session, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures as rows for a terminal."""
-    rows = [("answers", str(session.folder)), ("images", f"{figures['images']} of {len(session.subjects)}")]
+def table(answers: Path, images: int, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures as rows for a terminal.
+
+    Args:
+        answers: where they lie.
+        images: that the audit has.
+        figures: of those that somebody is done with.
+    """
+    rows = [("answers", str(answers)), ("images", f"{figures['images']} of {images}")]
     rows += [(name, str(figures[name])) for name in ("boxes", "accepted", "fixed", "rejected", "added")]
     for name in ("precision", "recall", "recall_apart_from_ignored"):
         value, (low, high), n = (figures[name][part] for part in ("value", "interval", "n"))

@@ -18,7 +18,7 @@ from irgen.labels.boxes import SAME_IOU, iou
 from irgen.records import LabelledBox
 
 if TYPE_CHECKING:
-    from irgen.audit.session import Answer, Place
+    from irgen.audit.answers import Answer, Place
 
 LEVEL = 0.95
 SCORES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -49,8 +49,8 @@ def measure(judged: Sequence[Judged]) -> dict[str, Any]:
 
     Returns:
         images, boxes, accepted, fixed, rejected, added, ignored (boxes to ignore) and of those `ignored_objects`;
-        precision, recall and recall_apart_from_ignored as `proportion` has them; the same at each threshold of
-        scores and of agreement in `by_score` and `by_agreement`.
+        precision, recall and recall_apart_from_ignored as `proportion` has them; the same of each class in `by_class`,
+        and at each threshold of scores and of agreement in `by_score` and `by_agreement`.
     """
     trusted = [said for one in judged for box, said in _pairs(one) if not box.ignore]
     ignored = [said for one in judged for box, said in _pairs(one) if box.ignore]
@@ -66,6 +66,7 @@ def measure(judged: Sequence[Judged]) -> dict[str, Any]:
         "ignored_objects": sum(said.verdict != "reject" for said in ignored),
         "iou": SAME_IOU,
         **_figures(judged, 0.0),
+        "by_class": [{"label": label, **_figures(judged, 0.0, label)} for label in _labels(judged)],
         "by_score": [{"min_score": score, **_figures(judged, score)} for score in SCORES],
         "by_agreement": [
             {"min_agreement": least, "images": len(taken), **_figures(taken, 0.0)}
@@ -110,8 +111,8 @@ def _design_effect(hits: Sequence[int], totals: Sequence[int], share: float) -> 
     return max(1.0, images / (images - 1) * spread / sum(totals) ** 2 / single)
 
 
-def _figures(judged: Sequence[Judged], min_score: float) -> dict[str, Any]:
-    counts = [_count(one, min_score) for one in judged]
+def _figures(judged: Sequence[Judged], min_score: float, label: str | None = None) -> dict[str, Any]:
+    counts = [_count(one, min_score, label) for one in judged]
     hits = [each.hits for each in counts]
     return {
         "precision": proportion(hits, [each.boxes for each in counts]),
@@ -120,17 +121,28 @@ def _figures(judged: Sequence[Judged], min_score: float) -> dict[str, Any]:
     }
 
 
-def _count(one: Judged, min_score: float) -> _Counts:
+def _count(one: Judged, min_score: float, label: str | None) -> _Counts:
+    """Count boxes and objects of a class, or of all."""
     hits = boxes = objects = under_ignored = 0
     for box, said in _pairs(one):
-        seen = said.verdict != "reject"
+        seen = said.verdict != "reject" and label in (None, said.place.label)
         objects += seen
         if box.ignore or box.score < min_score:
             under_ignored += seen
-            continue
-        boxes += 1
-        hits += said.verdict == "accept" or (said.verdict == "fix" and _same(box, said.place))
-    return _Counts(hits, boxes, objects + len(one.answer.added), under_ignored)
+        elif label in (None, box.label):
+            boxes += 1
+            hits += said.verdict == "accept" or (said.verdict == "fix" and _same(box, said.place))
+    missed = sum(label in (None, place.label) for place in one.answer.added)
+    return _Counts(hits, boxes, objects + missed, under_ignored)
+
+
+def _labels(judged: Sequence[Judged]) -> list[str]:
+    found = {box.label for one in judged for box in one.boxes}
+    return sorted(found | {place.label for one in judged for place in _places(one.answer)})
+
+
+def _places(answer: Answer) -> list[Place]:
+    return [*(said.place for said in answer.verdicts), *answer.added]
 
 
 def _same(box: LabelledBox, place: Place) -> bool:

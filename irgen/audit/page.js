@@ -159,6 +159,14 @@ function say(verdict) {
   next();
 }
 
+function rejectIgnored() {
+  for (const item of current().items) {
+    if (isOpen(item) && item.box.ignore) item.verdict = "reject";
+  }
+  changed();
+  next();
+}
+
 function undo() {
   const item = chosen();
   if (!item) return;
@@ -224,7 +232,7 @@ function enter() {
   if (doubtful >= 0) {
     state.chosen = doubtful;
     changed();
-    return toast("The dashed box is one to ignore: is there an object in it? A yes, R no.");
+    return toast("The dashed box is one to ignore: is there an object in it? A yes, R no, X in none of them.");
   }
   image.done = true;
   changed();
@@ -290,7 +298,7 @@ async function finish() {
 
 const KEYS = {
   a: () => say("accept"), " ": () => say("accept"), r: () => say("reject"), u: undo, Delete: undo, Backspace: undo,
-  c: nextClass, Enter: enter, n: () => show(state.at + 1), p: () => show(state.at - 1),
+  x: rejectIgnored, c: nextClass, Enter: enter, n: () => show(state.at + 1), p: () => show(state.at - 1),
   b: () => { state.light = (state.light + 1) % LIGHTS.length; renderView(); },
   h: () => { find("help").hidden = !find("help").hidden; },
 };

@@ -7,60 +7,22 @@ every answer, and `audit.json`, the figures that cards quote. Other boxes are an
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from irgen import files, seeds
 from irgen.audit import figures
+from irgen.audit.answers import ANSWERS, Answer, Answers, Labels, judged
 from irgen.errors import SettingsError, StoreError
 from irgen.records import LabelledBox
 from irgen.shards import evidence
 from irgen.shards.dataset import Dataset, flaw, image_of
-
-ANSWERS = "answers.json"
-
-
-class Place(BaseModel):
-    """Where somebody sees an object: class, left and top edge, extent, in the image's pixels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    label: str
-    x_px: float
-    y_px: float
-    w_px: float
-    h_px: float
-
-
-class Verdict(BaseModel):
-    """What somebody says of a box: `fix` has its right place, all others the box's own. `open` is not said yet."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    verdict: Literal["open", "accept", "fix", "reject"]
-    place: Place
-
-
-class Answer(BaseModel):
-    """What somebody says of an image.
-
-    Attributes:
-        verdicts: of each of its boxes, in their order.
-        added: objects without a box.
-        done: nothing is missing any more.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    verdicts: tuple[Verdict, ...]
-    added: tuple[Place, ...] = ()
-    done: bool = False
 
 
 class BadAnswerError(SettingsError):
@@ -92,7 +54,8 @@ class Session:
 
     Attributes:
         dataset: what is looked at.
-        folder: where the answers lie.
+        folder: where the audit lies.
+        path: of its answers.
         subjects: by key, in the order in which they are shown.
         answers: by key.
     """
@@ -104,13 +67,14 @@ class Session:
             raise SettingsError(f"n = {count}: an audit needs an image", "Two hundred give intervals of a few points.")
         self.dataset = dataset
         self.folder = evidence.audit_folder(dataset)
-        self._seed = seed
+        self.path = self.folder / ANSWERS
         self._lock = threading.Lock()
         # A larger audit goes on with a smaller one: its images are the first of the same order.
         order = seeds.generator(seed, 0, "audit").permutation(len(dataset.index))[:count]
         self._rows = {row["key"]: row for row in dataset.index.take(order).to_pylist()}
         self.subjects = {key: _subject(row, self.image(key)) for key, row in self._rows.items()}
-        self.answers = self._read()
+        self._saved = _carried_on(self.path, seed)
+        self.answers = self._saved.answers
 
     def answer(self, key: str, document: Any) -> None:
         """Take an answer and save it before returning.
@@ -123,18 +87,14 @@ class Session:
         answer = _checked(self.subjects[key], self.dataset.classes, document)
         with self._lock:
             self.answers[key] = answer
-            said = {key: self.answers[key].model_dump(mode="json") for key in sorted(self.answers)}
-            files.write_json(self.folder / ANSWERS, {"seed": self._seed, "answers": said})
+            self._saved.labels[key] = _labels(self.subjects[key])
+            self._saved.write(self.path)
             files.write_json(self.folder / evidence.AUDIT, self.figures())
 
     def figures(self) -> dict[str, Any]:
         """Return what the answers so far say; see `irgen.audit.figures.measure`."""
-        judged = [
-            figures.Judged(self.subjects[key].boxes, self.subjects[key].agreement, answer)
-            for key, answer in self.answers.items()
-            if answer.done and key in self.subjects
-        ]
-        return figures.measure(judged)
+        labels = {key: _labels(subject) for key, subject in self.subjects.items()}
+        return figures.measure(judged(self.answers, labels))
 
     def image(self, key: str) -> bytes:
         """Return an image's encoded file.
@@ -144,20 +104,19 @@ class Session:
         """
         return image_of(self.dataset.folder, self._rows[key])
 
-    def _read(self) -> dict[str, Answer]:
-        path = self.folder / ANSWERS
-        if not path.exists():
-            return {}
-        way_out = "Remove it to begin anew."
-        try:
-            document = json.loads(path.read_bytes())
-            found = {key: Answer.model_validate(said) for key, said in document["answers"].items()}
-            seed = document["seed"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path}: damaged ({error})", way_out) from error
-        if seed != self._seed:
-            raise SettingsError(f"{path}: begun with --seed {seed}, not {self._seed}", f"Use --seed {seed}.")
-        return found
+
+def _carried_on(path: Path, seed: int) -> Answers:
+    """Return the answers so far."""
+    if not path.exists():
+        return Answers(seed=seed, answers={}, labels={})
+    saved = Answers.read(path)
+    if saved.seed != seed:
+        raise SettingsError(f"{path}: begun with --seed {saved.seed}, not {seed}", f"Use --seed {saved.seed}.")
+    return saved
+
+
+def _labels(subject: Subject) -> Labels:
+    return Labels(boxes=subject.boxes, agreement=subject.agreement)
 
 
 def _subject(row: Mapping[str, Any], encoded: bytes) -> Subject:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from irgen.audit.answers import Answer
 from irgen.audit.figures import Judged, measure, proportion
-from irgen.audit.session import Answer
 from irgen.records import LabelledBox
 from tests.finished import box
 
@@ -91,6 +91,17 @@ def test_an_object_under_an_ignore_box_is_missed_but_no_background():
     assert figures["recall"]["value"] == 0.5
     assert figures["recall_apart_from_ignored"]["value"] == 1.0
     assert (figures["ignored"], figures["ignored_objects"]) == (2, 1)
+
+
+def test_a_box_of_the_wrong_class_is_a_miss_of_its_own_and_an_object_of_the_other():
+    wrong = judged((box(), "fix"), moved=place(label="cyclist"))
+    images = [wrong, judged((box("cyclist"), "accept"), added=1)]
+    by_class = {row["label"]: row for row in measure(images)["by_class"]}
+    assert set(by_class) == {"cyclist", "person"}
+    assert (by_class["person"]["precision"]["value"], by_class["person"]["precision"]["n"]) == (0.0, 1)
+    assert (by_class["person"]["recall"]["value"], by_class["person"]["recall"]["n"]) == (0.0, 1)
+    assert by_class["cyclist"]["precision"]["value"] == 1.0
+    assert (by_class["cyclist"]["recall"]["value"], by_class["cyclist"]["recall"]["n"]) == (0.5, 2)
 
 
 def test_figures_at_a_score_treat_boxes_under_it_as_ignored():

@@ -205,6 +205,17 @@ def test_a_box_to_ignore_wants_its_own_answer(page):
     assert page.answer(key).verdicts[-1].verdict == "reject"
 
 
+def test_one_key_rejects_all_open_boxes_to_ignore_and_no_other(page):
+    key = next(
+        key for key, subject in page.session.subjects.items() if {box.ignore for box in subject.boxes} == {True, False}
+    )
+    page.go(key)
+    page.keys("x")
+    pairs = zip(page.session.subjects[key].boxes, page.answer(key).verdicts, strict=True)
+    verdicts = {box.ignore: said.verdict for box, said in pairs}
+    assert verdicts == {True: "reject", False: "open"}
+
+
 def test_it_carries_on_where_it_was_left_and_ends_with_the_figures(page, chrome, server):
     from selenium.webdriver.common.keys import Keys
 

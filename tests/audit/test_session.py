@@ -123,3 +123,26 @@ def test_the_command_gives_figures_without_serving(dataset):
     assert json.loads(told.stdout)["boxes"] == len(trusted)
     told = CliRunner().invoke(app, ["audit", str(dataset), "--figures"])
     assert "1 of 22" in told.stdout and "precision" in told.stdout
+
+
+def test_figures_can_be_told_from_the_answers_alone(dataset, tmp_path):
+    session = open_session(dataset, 100, 0)
+    for image in list(session.subjects)[:9]:
+        session.answer(image, answer(session, image, "reject"))
+    alone = shutil.copy(session.path, tmp_path / "alone.json")
+    shutil.rmtree(dataset)
+    told = CliRunner().invoke(app, ["audit", str(alone), "--json"])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout) == {"answers": str(alone), **session.figures()}
+    assert session.figures()["rejected"] > 0
+
+
+def test_answers_about_other_boxes_than_they_name_are_damaged(dataset):
+    session = open_session(dataset, 100, 0)
+    image = with_boxes(session)
+    session.answer(image, answer(session, image))
+    document = json.loads(session.path.read_bytes())
+    document["labels"][image]["boxes"].pop()
+    session.path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=f"damaged .*image {image}: not a verdict a box"):
+        open_session(dataset, 100, 0)
