@@ -72,6 +72,7 @@ FIGURES = (
     Figure("linear", "rss_growth", most=0.01),
     Figure("cold_start", "help_s", most=0.4, seconds=True),
     Figure("cold_start", "plan_s", most=3.0, seconds=True),
+    Figure("cold_start", "finished_plan_s", most=3.0, seconds=True),
     Figure("search_policy", "flux_imr_val_base.equivalent_n", least=16),
     Figure("search_policy", "flux_hps_val_base.equivalent_n", least=13),
     Figure("gpu_flux", "share_of_product", least=0.6),

@@ -1,7 +1,7 @@
 """The command line.
 
 It must answer `--help` at once, so everything but typer is imported where it is used. It is the outermost shell, and
-the one module of irgen that may import flows, inside `run` and `ui` only.
+the one module of irgen that may import flows, inside `run`, `ui` and `doctor` only.
 """
 
 from __future__ import annotations
@@ -124,22 +124,45 @@ def run(
         print(f"report: {outcomes['report'].ref.folder / 'index.html'}")
 
 
-@app.command(epilog="Example: irgen plan manifests/miniature.yaml")
-def plan(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = False) -> None:
-    """Say what a run would reuse, redo or resume, and why."""
-    from irgen import pipeline, settings
+@app.command(epilog="Example: irgen plan manifests/kaist-flux.yaml --calibrate --price 3.5")
+def plan(
+    manifest: ManifestPath,
+    data: Data = Path("data"),
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Make a little of everything first, in minutes, to know what it takes.")
+    ] = False,
+    price: Annotated[
+        float | None, typer.Option(min=0, envvar="IRGEN_GPU_PRICE", help="Of a GPU hour, in any currency.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would reuse, redo or resume and why, and what it would take: time, GPU hours, disk, money.
 
-    lines = pipeline.plan(settings.load_manifest(manifest), data)
-    rows = [(line.stage, line.action, line.reason) for line in lines]
+    Costs are reckoned from what this machine took before: for this dataset, for its base, or in a calibration.
+    """
+    from irgen import costs, pipeline, rehearsal, settings
+
+    wanted = settings.load_manifest(manifest)
+    lines = pipeline.plan(wanted, data)
+    rehearsed = rehearsal.rehearse(wanted, data, lines) if calibrate else rehearsal.kept(wanted)
+    found = costs.estimate(wanted, data, lines, rehearsed)
+    together = costs.total(found.values())
     if as_json:
-        console.write_json([dict(zip(("stage", "action", "reason"), row, strict=True)) for row in rows])
-    else:
-        console.write_table([("stage", "action", "why"), *rows])
+        why = {line.stage: {"action": line.action, "reason": line.reason} for line in lines}
+        stages = {name: {**why[name], **one.document(price)} for name, one in found.items()}
+        console.write_json({"stages": stages, "total": together.document(price)})
+        return
+    rows = [(line.stage, line.action, *costs.cells(found[line.stage], price), line.reason) for line in lines]
+    console.write_table(
+        [("stage", "action", *costs.HEADER, "why"), *rows, ("total", "", *costs.cells(together, price), "")]
+    )
+    if together.seconds is None:
+        console.say("?: nothing like it was made on this machine yet; `irgen plan --calibrate` finds out, in minutes")
 
 
 @app.command(epilog="Example: irgen frames --source kaist --root data/raw/kaist --out data/frames --json")
 def frames(
-    source: Annotated[str, typer.Option(help="kaist, roadscene, hit-uav, folder or miniature.")],
+    source: Annotated[str, typer.Option(help="kaist, roadscene, hit-uav, folder, miniature, or a package's own.")],
     out: Annotated[Path, typer.Option(help="Folder to write frames.parquet and rejects.parquet into.")],
     root: Annotated[str, typer.Option(help="Folder of the raw data.")] = "",
     annotations: Annotated[
@@ -205,7 +228,9 @@ def export(
 
 @app.command(epilog="Example: irgen audit data/miniature --n 200")
 def audit(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset, or its shards.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A dataset, its shards, or an answers.json to tell figures from.")
+    ],
     n: Annotated[int, typer.Option("--n", min=1, help="Images to look at; more later go on with these.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0: any that is free.")] = 0,
@@ -218,15 +243,19 @@ def audit(
     """
     from irgen import audit as auditing
 
-    session = auditing.open_session(dataset, n, seed)
-    if not figures:
-        with contextlib.suppress(KeyboardInterrupt):
-            auditing.serve(session, port, lambda url: console.say(f"{url}  (Ctrl-C ends)"))
-    found = session.figures()
-    if as_json:
-        console.write_json({"folder": str(session.folder), **found})
+    if dataset.is_file():
+        answers = auditing.Answers.read(dataset)
+        found, path, images = answers.figures(), dataset, len(answers.answers)
     else:
-        console.write_table(auditing.table(session, found))
+        session = auditing.open_session(dataset, n, seed)
+        if not figures:
+            with contextlib.suppress(KeyboardInterrupt):
+                auditing.serve(session, port, lambda url: console.say(f"{url}  (Ctrl-C ends)"))
+        found, path, images = session.figures(), session.path, len(session.subjects)
+    if as_json:
+        console.write_json({"answers": str(path), **found})
+    else:
+        console.write_table(auditing.table(path, images, found))
 
 
 @app.command(epilog="Example: irgen repair data/miniature")
@@ -280,11 +309,16 @@ def gc(
 
 @app.command(epilog="Example: irgen doctor manifests/kaist-flux.yaml")
 def doctor(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = False) -> None:
-    """Say what is missing for a dataset before anything long starts: data, weights, token, GPU memory, disk."""
+    """Say what is missing for a dataset before anything long starts: data, weights, token, GPU memory, disk.
+
+    And what was left lying: outputs that were begun and not finished, and runs that a Prefect server (PREFECT_API_URL)
+    calls Running although nothing of them lives.
+    """
+    from flows import stale
     from irgen import doctor as checks
     from irgen import settings
 
-    found = checks.examine(settings.load_manifest(manifest), data)
+    found = [*checks.examine(settings.load_manifest(manifest), data), *stale.look(data)]
     if as_json:
         console.write_json([check.as_dict() for check in found])
     else:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import importlib
 import logging
-import platform
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from irgen import files, store
+from irgen import files, machine, progress, store
 from irgen.errors import SettingsError, StoreError
 from irgen.settings import Manifest, Settings
 from irgen.store import Ref
@@ -163,7 +162,7 @@ def run_stage(
     inputs: Mapping[str, Ref],
     *,
     redo: bool = False,
-    helpers: Callable[[Path], None] | None = None,
+    helpers: Callable[[Path], int] | None = None,
 ) -> Outcome:
     """Make a stage's output, or take the one that is there; carry on where an interrupted run stopped.
 
@@ -173,8 +172,8 @@ def run_stage(
         sections: the manifest sections that the stage obeys, by name.
         inputs: outputs of the stages it reads under these settings, by name; verified before use.
         redo: throw away what is there, finished or not, and make it anew.
-        helpers: called with the output's folder before the stage, to make shards of it in other processes; the stage
-            then finds them made.
+        helpers: called with the output's folder before the stage, to make shards of it in other processes, of which it
+            returns the number; the stage then finds them made.
 
     Raises:
         StoreError: an input is damaged.
@@ -207,9 +206,9 @@ def _run(
     sections: Mapping[str, Settings],
     inputs: Mapping[str, Ref],
     redo: bool,
-    helpers: Callable[[Path], None] | None = None,
+    helpers: Callable[[Path], int] | None = None,
 ) -> Outcome:
-    started = time.monotonic()
+    started, started_cpu = time.monotonic(), time.process_time()
     for ref in inputs.values():
         if found := store.problems(ref.folder):
             raise StoreError(f"{ref.stage}: {found[0]}", f"Run `irgen run` again: it redoes {ref.stage}.")
@@ -228,12 +227,15 @@ def _run(
             _empty(folder)
         arguments: dict[str, Any] = {key: sections[key] for key in stage.sections}
         arguments |= {key: inputs[key].folder for key in stage.reads(sections)}
-        if helpers:
-            helpers(folder)
-        figures = stage.module().run(**arguments, out=folder)
+        resumed = any(files.below(folder)) or any((folder / files.TMP).iterdir())
+        with progress.recorded() as parts:
+            lanes = helpers(folder) if helpers else 0
+            figures = stage.module().run(**arguments, out=folder)
         files.remove_tree(folder / files.TMP)
         seconds = time.monotonic() - started
-        store.write_cost(folder, {"seconds": round(seconds, 3), "host": platform.node()})
+        cost = {"seconds": seconds, "cpu_seconds": time.process_time() - started_cpu, "resumed": resumed}
+        tally = {name: asdict(part) for name, part in parts.items()}
+        store.write_cost(folder, {**cost, "parts": tally, "lanes": max(1, lanes), **machine.here()})
         document = {
             "stage": stage.name,
             "version": stage.module().VERSION,
@@ -266,6 +268,9 @@ class PlanLine:
 def plan(manifest: Manifest, data: Path, redo: Collection[str] = ()) -> list[PlanLine]:
     """Say for every stage whether a run would reuse, redo or resume it.
 
+    Files that nobody touched since they were vouched for are not read: the run does that, and redoes what it finds
+    damaged.
+
     Args:
         manifest: what to build.
         data: the data folder.
@@ -294,13 +299,13 @@ def _plan_stage(stage: Stage, manifest: Manifest, root: Path, refs: Mapping[str,
     name, settings, contents = identify(stage, sections, refs)
     folder = root / stage.folder_name / name
     if (folder / store.MANIFEST).exists():
-        found = store.problems(folder)
+        ref, found = store.examine(folder, trust_mtime=True)
         if found:
             return PlanLine(stage.name, "redo", f"its output is damaged: {found[0]}", None)
-        return PlanLine(stage.name, "reuse", f"done: {folder}", store.ref(folder))
+        return PlanLine(stage.name, "reuse", f"done: {folder}", ref)
     if folder.exists():
         return PlanLine(stage.name, "resume", f"interrupted: {folder}", None)
-    earlier = store.latest(root / stage.folder_name)
+    earlier = store.latest(root / stage.folder_name, trust_mtime=True)
     if earlier is None:
         return PlanLine(stage.name, "redo", "not made yet", None)
     before = store.read_manifest(earlier.folder)

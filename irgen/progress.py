@@ -1,9 +1,13 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, a line now and then elsewhere.
+
+What a bar shows can be `recorded`: that is how a stage's cost is told apart into its parts.
+"""
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -17,6 +21,27 @@ Bar = Callable[[str, int], AbstractContextManager[Advance]]
 """What `bar` is, and what tells somebody else instead."""
 
 
+@dataclass
+class Part:
+    """Work that was under bars of one description.
+
+    Attributes:
+        count: units done.
+        seconds, cpu_seconds: from begin to end: on the wall, and of this process on all its cores.
+        first, first_seconds, first_cpu_seconds: the same until `advance` was first called, which pays for warming up.
+    """
+
+    count: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    first: int = 0
+    first_seconds: float = 0.0
+    first_cpu_seconds: float = 0.0
+
+
+_records: list[dict[str, Part]] = []
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Show units a second."""
@@ -24,8 +49,49 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
+def recorded() -> Iterator[dict[str, Part]]:
+    """Note the parts of what is done meanwhile, by the bars' descriptions; bars of one description add up."""
+    parts: dict[str, Part] = {}
+    _records.append(parts)
+    try:
+        yield parts
+    finally:
+        _records.pop()
+
+
+@contextmanager
 def bar(description: str, total: int) -> Iterator[Advance]:
     """Show progress of `total` units; call the yielded function with how many were done."""
+    with _noted(description) as note, _shown(description, total) as show:
+
+        def advance(count: int) -> None:
+            note(count)
+            show(count)
+
+        yield advance
+
+
+@contextmanager
+def _noted(description: str) -> Iterator[Advance]:
+    """Add what is counted, and how long it takes, to all records."""
+    begun = time.monotonic(), time.process_time()
+    noted = Part()
+
+    def note(count: int) -> None:
+        noted.count += count
+        noted.seconds, noted.cpu_seconds = time.monotonic() - begun[0], time.process_time() - begun[1]
+        if not noted.first:
+            noted.first, noted.first_seconds, noted.first_cpu_seconds = count, noted.seconds, noted.cpu_seconds
+
+    yield note
+    note(0)
+    for parts in _records:
+        known = vars(parts.get(description, Part()))
+        parts[description] = Part(**{name: known[name] + value for name, value in vars(noted).items()})
+
+
+@contextmanager
+def _shown(description: str, total: int) -> Iterator[Advance]:
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (

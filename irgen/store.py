@@ -121,22 +121,43 @@ def problems(folder: Path, *, sha256: Callable[[Path], str] = files.sha256_file)
     Raises:
         OSError: a file cannot be read: what is not known to be wrong is not called so, else it would be made again.
     """
+    return examine(folder, sha256=sha256)[1]
+
+
+def examine(
+    folder: Path, *, sha256: Callable[[Path], str] = files.sha256_file, trust_mtime: bool = False
+) -> tuple[Ref | None, list[str]]:
+    """Do as `problems`, and refer to the output if it is sound.
+
+    Args:
+        folder: the output.
+        sha256: digests a file.
+        trust_mtime: do not read a file of the right size that was last written before the manifest was. So a plan of
+            a million images takes seconds; what a disk lost in silence a run finds.
+
+    Raises:
+        OSError: as `problems`.
+    """
     try:
         manifest = read_manifest(folder)
     except StoreError as error:
-        return [error.what]
+        return None, [error.what]
+    vouched_ns = (folder / MANIFEST).stat().st_mtime_ns
     found = []
+    known = {str(folder / MANIFEST), str(folder / COST)}
     for row in manifest["files"]:
         path = folder / row["path"]
+        known.add(str(path))
         if not path.is_file():
             found.append(f"{path}: missing")
-        elif path.stat().st_size != row["bytes"]:
-            found.append(f"{path}: {path.stat().st_size} bytes, the manifest says {row['bytes']}")
+        elif (seen := path.stat()).st_size != row["bytes"]:
+            found.append(f"{path}: {seen.st_size} bytes, the manifest says {row['bytes']}")
+        elif trust_mtime and seen.st_mtime_ns < vouched_ns:  # not <=: a clock ticks too seldom to tell
+            continue
         elif sha256(path) != row["sha256"]:
             found.append(f"{path}: contents changed (sha256 differs)")
-    known = {row["path"] for row in manifest["files"]} | {MANIFEST, COST}
-    strays = [path for path in files.below(folder) if path.relative_to(folder).as_posix() not in known]
-    return found + [f"{path}: not in the manifest" for path in strays]
+    found += [f"{path}: not in the manifest" for path in files.below(folder) if str(path) not in known]
+    return None if found else _ref(folder, manifest), found
 
 
 def salvage(folder: Path, fingerprint: str) -> bool:
@@ -173,16 +194,19 @@ def ref(folder: Path) -> Ref:
     Raises:
         StoreError: not finished, or its manifest is damaged.
     """
-    manifest = read_manifest(folder)
+    return _ref(folder, read_manifest(folder))
+
+
+def _ref(folder: Path, manifest: Mapping[str, Any]) -> Ref:
     return Ref(stage=manifest["stage"], path=str(folder), content=manifest["content"])
 
 
-def latest(stage_folder: Path) -> Ref | None:
-    """Return the newest sound output of a stage, or None."""
+def latest(stage_folder: Path, *, trust_mtime: bool = False) -> Ref | None:
+    """Return the newest sound output of a stage, or None; `trust_mtime` as in `examine`."""
     manifests = sorted(stage_folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in manifests:
-        if not problems(path.parent):
-            return ref(path.parent)
+        if found := examine(path.parent, trust_mtime=trust_mtime)[0]:
+            return found
     return None
 
 
@@ -191,12 +215,18 @@ def write_cost(folder: Path, cost: Mapping[str, Any]) -> None:
     files.write_bytes(folder / COST, files.sealed(cost))
 
 
+def read_cost(folder: Path) -> dict[str, Any]:
+    """Read `cost.json`; empty where there is none or it is damaged: no output depends on it."""
+    try:
+        cost = json.loads((folder / COST).read_bytes())
+        return {**cost, "seconds": float(cost["seconds"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def seconds(folder: Path) -> float:
     """Return how long the run that made an output took; 0 where that is not known."""
-    try:
-        return float(json.loads((folder / COST).read_bytes())["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+    return float(read_cost(folder).get("seconds", 0.0))
 
 
 @contextlib.contextmanager

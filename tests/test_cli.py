@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +15,10 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from irgen import cli, console
-from irgen.pipeline import NAMES
+from irgen import cli, console, machine, rehearsal
+from irgen.costs import Measured
+from irgen.pipeline import NAMES, PlanLine
+from irgen.settings import Manifest
 
 COMMANDS = ("run", "plan", "frames", "verify", "gc", "doctor", "settings", "ui")
 
@@ -132,6 +134,40 @@ def test_bad_input_gives_one_message_and_no_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_says_what_is_not_known_and_how_to_know_it(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("dataset: a\nframes: {source: miniature}\nbase: {model: miniature}\n")
+    done = irgen("plan", manifest, "--data", tmp_path / "data")
+    assert done.exit_code == 0
+    header, first, *_, total = done.stdout.splitlines()
+    assert header.split() == ["stage", "action", "time", "GPU", "h", "disk", "money", "why"]
+    assert first.split() == ["frames", "redo", "?", "?", "?", "not", "made", "yet"]
+    assert total.split() == ["total", "?", "?", "?"]
+    assert "`irgen plan --calibrate` finds out" in done.stderr
+    document = json.loads(irgen("plan", manifest, "--data", tmp_path / "data", "--json", "--price", "2").stdout)
+    assert list(document["stages"]) == list(NAMES)
+    assert document["total"] == {"seconds": None, "gpu_hours": None, "bytes": None, "source": "", "money": None}
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_calibration_fills_the_plan_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rehearse(wanted: Manifest, data: Path, lines: Sequence[PlanLine]) -> dict[str, Measured]:
+        assert [line.action for line in lines] == ["redo"] * len(NAMES)
+        took = {"seconds": 3600.0, "cpu_seconds": 3600.0, **machine.here()}
+        return {name: Measured(wanted, took, 2**20, "rehearsal") for name in NAMES}
+
+    monkeypatch.setattr(rehearsal, "rehearse", rehearse)
+    monkeypatch.setattr(machine, "gpus", lambda: ["H200"])
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("dataset: a\nframes: {source: miniature}\nbase: {model: miniature}\n")
+    done = irgen("plan", manifest, "--data", tmp_path, "--calibrate", "--price", "2.5")
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert lines["samples"][1:8] == ["redo", "60.0", "min", "1.00", "1.0", "MiB", "2.50"]
+    assert lines["shards"][4:8] == ["0.00", "1.0", "MiB", "0.00"]
+    assert lines["total"][1:] == ["10.0", "h", "6.00", "10.0", "MiB", "15.00"]
+    assert done.stderr == ""
+
+
 def test_an_unknown_stage_is_refused_before_anything_starts(tmp_path: Path) -> None:
     manifest = tmp_path / "m.yaml"
     manifest.write_text("dataset: a\nframes: {source: miniature}\n")
@@ -214,7 +250,9 @@ def test_a_dataset_is_built_shown_reused_and_planned(user: User) -> None:
     assert all(stage["reused"] for stage in document.values())
 
     code, out, err = user.irgen("plan", "tiny.yaml", "--json")
-    assert [(line["stage"], line["action"]) for line in json.loads(out)] == [(name, "reuse") for name in NAMES]
+    planned = json.loads(out)
+    assert [(name, line["action"]) for name, line in planned["stages"].items()] == [(name, "reuse") for name in NAMES]
+    assert planned["total"] == {"seconds": 0, "gpu_hours": 0, "bytes": 0, "source": "", "money": None}
 
 
 @pytest.mark.server
@@ -238,7 +276,7 @@ def test_ctrl_c_is_one_line_and_the_next_run_carries_on(user: User) -> None:
     assert err.endswith("interrupted; run the same command again to carry on\n")
     assert "Traceback" not in err
     out = user.irgen("plan", "tiny.yaml", "--json")[1]
-    actions = {line["stage"]: line["action"] for line in json.loads(out)}
+    actions = {name: line["action"] for name, line in json.loads(out)["stages"].items()}
     assert (actions["frames"], actions["captions"]) == ("reuse", "resume")
 
 

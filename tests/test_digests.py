@@ -1,6 +1,8 @@
+import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,65 @@ def test_a_changed_tree_has_another_digest(tree, change):
     before = digests.digest(tree)
     change(tree)
     assert digests.digest(tree) != before
+
+
+def test_a_digest_is_of_names_and_contents_alone(tree, monkeypatch):
+    lines = [
+        f"{name}\0{hashlib.sha256(name[-5:-4].encode()).hexdigest()}\n"
+        for name in ("a.jpg", "deep/b.jpg", "deep/c.txt")
+    ]
+    expected = hashlib.sha256("".join(lines).encode()).hexdigest()
+    for _ in range(2):
+        assert digests.digest(tree) == expected
+    monkeypatch.chdir(tree)
+    assert digests.digest(Path()) == expected
+    monkeypatch.chdir(tree.parent)
+    assert digests.digest(Path("tree")) == expected
+
+
+def test_only_what_lies_in_the_folder_is_digested(tree, tmp_path):
+    (tmp_path / "other").touch()
+    with pytest.raises(ValueError, match="is not in the subpath"):
+        digests.digest(tree, [tmp_path / "other"])
+
+
+def test_a_link_stands_for_what_it_leads_to(tree, tmp_path):
+    (tmp_path / "one").write_bytes(b"a")
+    (tmp_path / "two").write_bytes(b"2")
+    os.utime(tmp_path / "two", ns=(0, (tmp_path / "one").stat().st_mtime_ns))
+    before = digests.digest(tree)
+    (tree / "a.jpg").unlink()
+    (tree / "a.jpg").symlink_to(tmp_path / "one")
+    assert digests.digest(tree) == before
+    (tree / "a.jpg").unlink()
+    (tree / "a.jpg").symlink_to(tmp_path / "two")
+    assert digests.digest(tree) != before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path), lambda path: path.symlink_to("none")])
+def test_what_is_no_file_has_no_contents(tree, make):
+    (tree / "a.jpg").unlink()
+    before = digests.digest(tree, [tree / "a.jpg"])
+    make(tree / "a.jpg")
+    assert digests.digest(tree, [tree / "a.jpg"]) == before
+
+
+def test_names_of_any_bytes_are_remembered(tree, monkeypatch):
+    (tree / os.fsdecode(b"\xff%_'.jpg")).write_bytes(b"x")
+    before = digests.digest(tree)
+    monkeypatch.setattr(files, "sha256_file", lambda path: pytest.fail(f"{path} hashed again"))
+    assert digests.digest(tree) == before
+
+
+def test_folders_whose_names_begin_alike_are_kept_apart(tmp_path):
+    for folder, data in (("a", b"1"), ("a0", b"2"), ("a/b", b"3"), ("a b", b"4")):
+        path = tmp_path / "root" / folder / "x"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, ns=(0, 0))
+    found = {folder: digests.digest(tmp_path / "root" / folder / "x") for folder in ("a", "a0", "a/b", "a b")}
+    assert len(set(found.values())) == 4
+    assert {folder: digests.digest(tmp_path / "root" / folder / "x") for folder in found} == found
 
 
 def test_hidden_files_do_not_count(tree):

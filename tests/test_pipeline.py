@@ -1,11 +1,12 @@
 """Running a stage and planning a run, over fake stages."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from irgen import pipeline, store
+from irgen import machine, pipeline, progress, store
 from irgen.errors import StoreError
 from irgen.settings import AdapterSettings, BaseSettings, FramesSettings, Manifest, VerifierSettings
 from tests import fake_stages
@@ -51,6 +52,69 @@ def test_a_damaged_output_is_redone(tmp_path: Path) -> None:
     (folder / "settings.json").write_text("{}")
     assert not pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).reused
     assert store.problems(folder) == []
+
+
+def damaged_in_silence(folder: Path) -> Path:
+    """Change a file, neither its size nor its time."""
+    path = folder / "settings.json"
+    before_ns = (folder / store.MANIFEST).stat().st_mtime_ns - 10**9
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(before_ns, before_ns))
+    return path
+
+
+def test_a_plan_reads_no_file_that_is_older_than_its_manifest_but_the_run_does(tmp_path: Path) -> None:
+    root = pipeline.dataset_root(tmp_path, "tiny")
+    folder = pipeline.run_stage(FRAMES, root, SECTIONS, {}).ref.folder
+    damaged_in_silence(folder)
+    assert pipeline.plan(MANIFEST, tmp_path)[0].action == "reuse"
+    assert not pipeline.run_stage(FRAMES, root, SECTIONS, {}).reused
+    assert store.problems(folder) == []
+
+
+def test_an_input_damaged_since_it_was_planned_is_refused(tmp_path: Path) -> None:
+    root = pipeline.dataset_root(tmp_path, "tiny")
+    frames = pipeline.run_stage(FRAMES, root, SECTIONS, {}).ref
+    damaged_in_silence(frames.folder)
+    with pytest.raises(StoreError, match="contents changed"):
+        pipeline.run_stage(pipeline.stage_named("captions"), root, {"captions": MANIFEST.captions}, {"frames": frames})
+
+
+def test_a_plan_sees_a_file_that_was_written_after_its_manifest(tmp_path: Path) -> None:
+    folder = pipeline.run_stage(FRAMES, pipeline.dataset_root(tmp_path, "tiny"), SECTIONS, {}).ref.folder
+    path = folder / "settings.json"
+    path.write_bytes(path.read_bytes().swapcase())
+    line = pipeline.plan(MANIFEST, tmp_path)[0]
+    assert line.action == "redo" and "contents changed" in line.reason
+
+
+def test_a_cost_tells_the_parts_of_the_work_and_whether_it_was_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = FRAMES.module()
+
+    def run(out: Path, frames: FramesSettings) -> dict[str, int]:
+        with progress.bar("scenes", 3) as advance:
+            advance(3)
+        if not (out / "half").exists():
+            (out / "half").touch()
+            raise StoreError("interrupted", "")
+        return {}
+
+    monkeypatch.setattr(module, "run", run)
+    with pytest.raises(StoreError, match="interrupted"):
+        pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {})
+    folder = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref.folder
+    cost = store.read_cost(folder)
+    assert cost["resumed"] and cost["parts"]["scenes"]["count"] == 3
+    assert cost["seconds"] > 0 and cost["cpu_seconds"] > 0
+    assert {name: cost[name] for name in ("host", "gpus")} == machine.here()
+
+
+def test_work_begun_anew_was_not_resumed(tmp_path: Path) -> None:
+    for redo in (False, True):
+        folder = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}, redo=redo).ref.folder
+        assert not store.read_cost(folder)["resumed"]
 
 
 def test_the_plan_of_a_forced_redo_says_so_and_redoes_what_reads_it(tmp_path: Path) -> None:

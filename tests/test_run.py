@@ -117,18 +117,17 @@ def test_a_second_run_redoes_nothing(undisturbed):
 
 
 def test_a_change_of_the_search_redoes_stages_06_and_later_only(undisturbed):
-    plan = json.loads(undisturbed.run("plan", "tiny.yaml", "--json"))
-    assert {line["action"] for line in plan} == {"reuse"}
+    plan = json.loads(undisturbed.run("plan", "tiny.yaml", "--json"))["stages"]
+    assert {line["action"] for line in plan.values()} == {"reuse"}
     changed = MANIFEST | {"samples": MANIFEST["samples"] | {"search": {"algorithm": "random", "candidates": 2}}}
     undisturbed.write(changed)
     try:
-        plan = json.loads(undisturbed.run("plan", "tiny.yaml", "--json"))
+        plan = json.loads(undisturbed.run("plan", "tiny.yaml", "--json"))["stages"]
     finally:
         undisturbed.write(MANIFEST)
-    actions = {line["stage"]: line["action"] for line in plan}
+    actions = {stage: line["action"] for stage, line in plan.items()}
     assert {stage for stage, action in actions.items() if action == "redo"} == {"samples", "labels", "shards", "report"}
-    reason = next(line["reason"] for line in plan if line["stage"] == "samples")
-    assert "samples.search.candidates: 3 -> 2" in reason
+    assert "samples.search.candidates: 3 -> 2" in plan["samples"]["reason"]
 
 
 def test_killed_at_any_moment_and_run_again_the_manifests_are_the_same_bytes(undisturbed, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -78,6 +79,59 @@ def test_a_manifest_whose_listing_was_exchanged_is_refused(folder):
 def test_what_was_changed_is_named_in_one_line(folder, change, told):
     change(folder)
     assert [told in line for line in store.problems(folder)] == [True]
+
+
+def age(folder, seconds: float) -> None:
+    """Make all files older than the manifest by so much."""
+    written_ns = (folder / "manifest.json").stat().st_mtime_ns
+    for path in folder.rglob("*.p*"):
+        os.utime(path, ns=(0, written_ns - int(seconds * 1e9)))
+
+
+def unread(path):
+    pytest.fail(f"{path} was read")
+
+
+def test_files_older_than_the_manifest_need_not_be_read(folder):
+    age(folder, 1)
+    assert store.examine(folder, sha256=unread, trust_mtime=True) == (store.ref(folder), [])
+    assert store.latest(folder.parent, trust_mtime=True).folder == folder
+
+
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_files_not_older_than_the_manifest_are_read_all_the_same(folder, seconds):
+    path = folder / "images" / "a.png"
+    path.write_bytes(b"Image")
+    age(folder, seconds)
+    assert store.examine(folder, trust_mtime=True) == (None, [f"{path}: contents changed (sha256 differs)"])
+
+
+def test_what_no_size_and_no_time_betray_is_found_by_reading(folder):
+    (folder / "images" / "a.png").write_bytes(b"Image")
+    age(folder, 1)
+    assert store.examine(folder, trust_mtime=True)[1] == []
+    assert len(store.problems(folder)) == 1 and store.latest(folder.parent) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda out: (out / "images" / "a.png").unlink(),
+        lambda out: (out / "images" / "a.png").write_bytes(b"imag"),
+        lambda out: (out / "images" / "b.png").write_bytes(b""),
+    ],
+)
+def test_missing_short_and_stray_files_are_seen_without_reading(folder, change):
+    change(folder)
+    age(folder, 1)
+    assert len(store.examine(folder, sha256=unread, trust_mtime=True)[1]) == 1
+
+
+def test_a_cost_that_is_damaged_says_nothing(folder):
+    assert store.read_cost(folder) == {}
+    for data in (b"", b"[]", b'{"seconds": "x"}', b"{}"):
+        (folder / "cost.json").write_bytes(data)
+        assert store.read_cost(folder) == {} and store.seconds(folder) == 0.0
 
 
 def test_scratch_and_cost_are_no_part_of_an_output(folder):
