@@ -17,12 +17,17 @@ def ensure(api_url: str, path: Path) -> None:
     """Create the automations of a file, replacing those of the same names."""
     for wanted in yaml.safe_load(path.read_text())["automations"]:
         same_name = {"automations": {"name": {"any_": [wanted["name"]]}}}
-        for there in _call("POST", f"{api_url}/automations/filter", same_name):
-            _call("DELETE", f"{api_url}/automations/{there['id']}")
-        _call("POST", f"{api_url}/automations/", wanted)
+        for there in call("POST", f"{api_url}/automations/filter", same_name):
+            call("DELETE", f"{api_url}/automations/{there['id']}")
+        call("POST", f"{api_url}/automations/", wanted)
 
 
-def _call(method: str, url: str, body: Any = None) -> Any:
+def call(method: str, url: str, body: Any = None) -> Any:
+    """Ask a Prefect server and return its answer.
+
+    Raises:
+        OSError: it does not answer, or refuses.
+    """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:

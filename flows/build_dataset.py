@@ -13,7 +13,7 @@ from irgen import files, pipeline, running, settings
 from irgen.errors import SettingsError, StoreError
 from irgen.pipeline import Outcome, PlanLine
 from irgen.settings import Manifest
-from tasks import artifacts
+from tasks import artifacts, events
 
 log = logging.getLogger("irgen.run")
 
@@ -117,4 +117,7 @@ def _summarise(wanted: Manifest, data: str, outcomes: dict[str, Outcome]) -> Non
     path = pipeline.dataset_root(Path(data), wanted.dataset) / "summary.json"
     files.write_bytes(path, files.sealed(summary))
     log.info("summary: %s", path)
-    artifacts.publish_summary(wanted.dataset, summary, outcomes["report"].ref.folder / "index.html")
+    page = outcomes["report"].ref.folder / "index.html"
+    artifacts.publish_summary(wanted.dataset, summary, page)
+    if not (outcomes["shards"].reused and outcomes["report"].reused):
+        events.publish_finished(wanted.dataset, outcomes["shards"], page, summary)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import huggingface_hub
 from packaging.requirements import Requirement
 
-from irgen import miniature, sources, weights
+from irgen import miniature, pipeline, running, sources, store, weights
 from irgen.errors import IrgenError
 from irgen.settings import MINIATURE, BaseSettings, FramesSettings, Manifest, VerifierSettings
 
@@ -71,6 +71,7 @@ def examine(manifest: Manifest, data: Path) -> list[Check]:
         gpu(manifest),
         *sampling_memory(manifest),
         disk(manifest, data),
+        *unfinished(pipeline.dataset_root(data, manifest.dataset)),
     ]
 
 
@@ -98,7 +99,7 @@ def raw_data(settings: FramesSettings) -> Check:
     if settings.source == MINIATURE:
         return Check("ok", "raw data", "the miniature draws its own")
     try:
-        inputs = sources.ADAPTERS[settings.source].inputs(settings, sources.raw_root(settings, Path()))
+        inputs = sources.adapter(settings.source).inputs(settings, sources.raw_root(settings, Path()))
         first = inputs.annotations if inputs.images is None else next(iter(inputs.images), None)
     except IrgenError as error:
         return Check("missing", "raw data", error.what, error.fix)
@@ -220,6 +221,31 @@ def disk(manifest: Manifest, data: Path) -> Check:
     if free_bytes >= need_bytes:
         return Check("ok", "disk", found)
     return Check("missing", "disk", found, "Free some space, name another --data, or lower samples.images.")
+
+
+def unfinished(root: Path) -> Iterator[Check]:
+    """Look for outputs of a dataset that were begun and not finished, and for who is at work on them."""
+    for folder in sorted(each for each in root.glob("[0-9][0-9]-*/*") if each.is_dir()):
+        if (folder / store.MANIFEST).exists():
+            continue
+        what, state = "unfinished output", f"{folder}: begun{_committed(folder)}"
+        if running.is_held(store.lock_path(folder)):
+            yield Check("ok", what, f"{state}; a run is at work there")
+        else:
+            fix = f"Run the same manifest again: it carries on. `irgen gc {root}` removes what no run would go on with."
+            yield Check("warning", what, f"{state}; its run is gone", fix)
+
+
+def _committed(folder: Path) -> str:
+    """Say how many shards of a sharded output are there."""
+    from irgen.shards import commit  # not at the top: it loads the table libraries
+
+    if not (folder / commit.RUN).exists():
+        return ""
+    try:
+        return f", {len(commit.records(folder))} of {len(commit.read_run(folder))} shards"
+    except IrgenError as error:
+        return f", {error.what}"
 
 
 def dataset_bytes(manifest: Manifest) -> float:

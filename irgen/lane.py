@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from irgen import pipeline
+from irgen import pipeline, streams
 from irgen.errors import IrgenError
 from irgen.progress import Advance
 from irgen.settings import Manifest
@@ -111,7 +111,8 @@ def main(path: Path) -> int:
     logger.addHandler(_Told(tell))
     logger.setLevel(logging.INFO)
     try:
-        work(plan, tell)
+        with streams.unbreaking():
+            work(plan, tell)
     except IrgenError as error:
         tell({"kind": "refused", "error": type(error).__name__, "what": error.what, "fix": error.fix})
         return REFUSED

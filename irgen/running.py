@@ -44,6 +44,23 @@ def claimed(root: Path, manifest: Manifest) -> Iterator[None]:
         yield
 
 
+def at_work(root: Path) -> bool:
+    """Say whether a process works on a dataset: builds it, or makes one of its outputs."""
+    return is_held(root / LOCK) or any(is_held(lock) for lock in root.glob("[0-9]*/.*.lock"))
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process holds a lock; the kernel lets go of a dead one's."""
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _claim(lock: IO[str], manifest: Manifest) -> bool:
     """Share the lock with runs of the same settings. False: ask again.
 

@@ -1,7 +1,5 @@
 """What the Prefect UI shows of a run: the plan, a stage's figures and pictures, what it was made from, the outcome."""
 
-import base64
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +10,11 @@ from PIL import Image
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from irgen import store
+from irgen.lineage import ancestors
 from irgen.pipeline import Outcome, PlanLine
+from tasks.markdown import embedded, table
 
 PICTURES = (".png", ".jpg")
-PICTURE_WIDTH_PX = 640
 CALIBRATION = "calibration.json"
 MOVED = ("fid", "kid", "irscore", "verifier_auc")
 """Groups of the report's figures that are compared with the last run's."""
@@ -58,8 +57,6 @@ def publish_summary(dataset: str, summary: Mapping[str, Any], report: Path) -> N
 
 def lineage(folder: Path) -> str:
     """Write which outputs an output stands on, back to the frames."""
-    from irgen.report import lineage as lines
-
     rows = [
         (
             each.manifest["stage"],
@@ -67,7 +64,7 @@ def lineage(folder: Path) -> str:
             ", ".join(sorted(each.manifest["inputs"])),
             "" if each.seconds is None else f"{each.seconds:.1f} s",
         )
-        for each in lines.ancestors([folder], folder.parents[1])
+        for each in ancestors([folder], folder.parents[1])
     ]
     return table(("stage", "output", "reads", "took"), rows)
 
@@ -84,21 +81,6 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list) or len(value) <= 8:
             yield f"{prefix}{name}", value
-
-
-def table(header: Sequence[str], rows: Iterator[tuple[Any, ...]] | Sequence[tuple[Any, ...]]) -> str:
-    """Write a markdown table."""
-    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def embedded(name: str, image: Image.Image) -> str:
-    """Embed a picture, made small, in markdown: the UI does not load file:// addresses."""
-    small = image.convert("RGB")
-    small.thumbnail((PICTURE_WIDTH_PX, 2 * PICTURE_WIDTH_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return f"![{name}](data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
 def _pictures(folder: Path) -> Iterator[tuple[Path, Image.Image]]:
@@ -134,8 +116,3 @@ def _numbers(*values: Any) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(path.read_bytes())
     return document
-
-
-def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -10,7 +10,8 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectHTTPStatusError
 
 from irgen.lanes import Progress
-from tasks.artifacts import key, table
+from tasks.artifacts import key
+from tasks.markdown import table
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from irgen import shards, store
 from irgen.records import Frame, read_rows
 from irgen.sources import root_of
-from tasks import artifacts
+from tasks import markdown
 
 ROWS = 6
 SCORES = ("key", "status", "score", "unguided_score", "spread", "candidate", "nfe", "prompt")
@@ -20,7 +20,7 @@ TILE_PX = 96
 def scores(samples: Path, rows: int = 16) -> str:
     """Write the scores of the first images as a table."""
     meta = shards.table(samples).head(rows)
-    return artifacts.table(SCORES, [tuple(row[name] for name in SCORES) for row in meta.to_dict("records")])
+    return markdown.table(SCORES, [tuple(row[name] for name in SCORES) for row in meta.to_dict("records")])
 
 
 def contrasts(samples: Path, rows: int = ROWS) -> str:
@@ -39,7 +39,7 @@ def contrasts(samples: Path, rows: int = ROWS) -> str:
         cells = [real.get(row["frame_id"]), beside.get((row["key"], "unguided")), kept]
         cells.append(beside.get((row["key"], "worst")))
         lines.append((row["key"], *(_tile(cell) for cell in cells)))
-    return artifacts.table(("key", "real", "unguided", "guided", "lowest score"), lines)
+    return markdown.table(("key", "real", "unguided", "guided", "lowest score"), lines)
 
 
 def _real(samples: Path) -> dict[str, Path]:
@@ -66,7 +66,7 @@ def _tile(source: Any) -> str:
     if source is None or (isinstance(source, Path) and not source.exists()):
         return ""
     if isinstance(source, Image.Image):
-        return artifacts.embedded("guided", source)
+        return markdown.embedded("guided", source)
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         image.thumbnail((TILE_PX * 2, TILE_PX * 2))
-        return artifacts.embedded("image", image)
+        return markdown.embedded("image", image)

@@ -9,15 +9,16 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irgen import lanes, pipeline
+from irgen import lanes, pipeline, streams
 from irgen.lane import Plan
 from irgen.settings import Settings
 from irgen.store import Ref
-from tasks import artifacts, progress
+from tasks import artifacts, logs, progress
 
 log = logging.getLogger("irgen.run")
 # Prefect sends the logger to its server (PREFECT_LOGGING_EXTRA_LOGGERS) but leaves the level at the root's WARNING.
 logging.getLogger("irgen").setLevel(logging.INFO)
+logs.tracebacks_once()
 
 
 # Whether a stage is done is the store's to say: Prefect's cache serves results whose files are gone.
@@ -39,7 +40,8 @@ def make(
     stage = pipeline.stage_named(name)
     root = pipeline.dataset_root(Path(data), dataset)
     helpers = None if asked_lanes is None else functools.partial(_help, name, dataset, sections, inputs, asked_lanes)
-    outcome = pipeline.run_stage(stage, root, sections, inputs, redo=redo, helpers=helpers)
+    with streams.unbreaking():
+        outcome = pipeline.run_stage(stage, root, sections, inputs, redo=redo, helpers=helpers)
     log.info("%s: %s in %.1f s: %s", name, "reused" if outcome.reused else "done", outcome.seconds, outcome.ref.path)
     artifacts.publish(dataset, outcome)
     return outcome
@@ -47,8 +49,8 @@ def make(
 
 def _help(
     name: str, dataset: str, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], asked: int, out: Path
-) -> None:
-    """Have lanes make the missing shards of an output."""
+) -> int:
+    """Have lanes make the missing shards of an output; return how many there were."""
     if count := lanes.wanted(asked):
         plan = Plan(
             stage=name,
@@ -58,3 +60,4 @@ def _help(
             parent=os.getpid(),
         )
         lanes.run(plan, count, progress.Published(dataset, name))
+    return count

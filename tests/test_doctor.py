@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from irgen import cli, doctor, miniature
+from irgen import cli, doctor, miniature, store
 from irgen.generators import memory
 from irgen.settings import BaseSettings, FramesSettings, Manifest, VerifierSettings
+from tests.shards import outputs
 from tests.tiny_flux import HEIGHT_PX, WIDTH_PX, tiny_flux
 
 TINY: dict[str, Any] = {"dataset": "tiny", "frames": {"source": "miniature"}, "verifier": {"model": "miniature"}}
@@ -128,3 +129,30 @@ def test_the_memory_plan_is_printed_and_compared(
     assert check.verdict == verdict and word in check.found
     assert "transformer 22.0 GiB" in check.found
     assert ("batch_size" in check.fix) == (verdict == "missing")
+
+
+def test_an_output_that_was_begun_is_named_with_its_shards_until_it_is_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "06-samples" / ("ab" * 8)
+    outputs.add(outputs.opened(folder), 1)
+    (check,) = doctor.unfinished(tmp_path)
+    assert (check.verdict, check.found) == ("warning", f"{folder}: begun, 1 of 4 shards; its run is gone")
+    assert "carries on" in check.fix and f"irgen gc {tmp_path}" in check.fix
+    with store.exclusive(folder):
+        (check,) = doctor.unfinished(tmp_path)
+        assert (check.verdict, check.fix) == ("ok", "") and "a run is at work there" in check.found
+    outputs.fill(folder)
+    assert list(doctor.unfinished(tmp_path)) == []
+
+
+def test_an_unfinished_output_that_is_damaged_is_named_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "06-samples" / ("ab" * 8)
+    outputs.opened(folder)
+    (folder / "run.json").write_text("{}")
+    (tmp_path / "04-adapter" / ("cd" * 8)).mkdir(parents=True)
+    adapter, samples = doctor.unfinished(tmp_path)
+    assert adapter.found.endswith("begun; its run is gone")
+    assert "run.json: unreadable or damaged" in samples.found
+
+
+def test_a_dataset_that_was_never_begun_has_nothing_unfinished(tmp_path: Path) -> None:
+    assert list(doctor.unfinished(tmp_path / "absent")) == []

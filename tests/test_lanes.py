@@ -129,6 +129,20 @@ def test_lanes_die_with_a_killed_parent(tmp_path: Path) -> None:
     _until(lambda: _lane_processes(tmp_path) == [])
 
 
+def test_lanes_outlive_whoever_read_what_they_print(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    code = (
+        "import pathlib, sys; from irgen import lanes; from tests import test_lanes\n"
+        "lanes.COMMAND = (sys.executable, '-m', 'tests.fake_lanes')\n"
+        "lanes.run(test_lanes.plan(pathlib.Path(sys.argv[1])), 2)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert parent.stdout is not None
+    parent.stdout.close()  # as of a worker that was killed
+    assert parent.wait() == 0
+    assert finished(tmp_path / "out") == undisturbed
+
+
 def test_each_lane_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -154,7 +168,7 @@ def _lane_processes(folder: Path) -> list[int]:
     return found
 
 
-def _until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+def _until(true: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from irgen import running
+from irgen import running, store
 from irgen.settings import FramesSettings, Manifest, SamplesSettings
 
 HOLD = """
@@ -60,3 +60,15 @@ def test_the_last_of_several_lets_go(tmp_path: Path, other: subprocess.Popen) ->
             pass
     with running.claimed(tmp_path, manifest(seed=5)):
         pass
+
+
+def test_a_dataset_is_at_work_while_somebody_builds_it_or_makes_an_output(
+    tmp_path: Path, other: subprocess.Popen
+) -> None:
+    assert running.at_work(tmp_path)
+    other.kill()
+    other.wait()
+    assert not running.at_work(tmp_path)
+    with store.exclusive(tmp_path / "06-samples" / "ab"):
+        assert running.at_work(tmp_path)
+    assert not running.at_work(tmp_path) and not running.at_work(tmp_path / "absent")

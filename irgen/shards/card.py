@@ -163,7 +163,7 @@ def _card(facts: Mapping[str, Any], data: Mapping[str, Any], told: str, **parts:
         outcome=_outcome(facts["outcome"]),
         made=table(("", ""), made.items()),
         settings=yaml.safe_dump(facts["settings"], allow_unicode=True, width=110).strip(),
-        source_licence=licences.SOURCES[facts["source"]],
+        source_licence=licences.source_terms(facts["source"]),
         base_licence=licences.base_terms(facts["model"]),
         limits=LIMITS.format(labels=LABELLED_LIMITS if labels["boxes"] else UNLABELLED_LIMITS),
         **{name: value for name, value in parts.items() if name != "labels"},

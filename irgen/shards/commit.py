@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import logging
+import operator
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,23 +101,29 @@ class ShardedOutput:
     def pending(self) -> Iterator[int]:
         """Yield the missing shards, each kept from other writers until the next is asked for.
 
-        A shard that another writer is making is waited for at the end, and made where that writer fails.
+        A shard that another writer is making is looked at again after all others, and waited for when there is nothing
+        else to do; it is made where that writer fails.
         """
-        busy = []
-        for number in self.missing():
-            with self._lock(number) as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    busy.append(number)
+        left = self.missing()
+        # A record that was not there and is now, a writer has put there: to read them all is not every writer's work.
+        unrecorded = {number for number in left if not record_path(self.folder, number).exists()}
+        wait = False
+        while left:
+            busy = []
+            for number in left:
+                if number in unrecorded and record_path(self.folder, number).exists():
+                    wait = False
                     continue
-                if not self._committed(number):
-                    yield number
-        for number in busy:
-            with self._lock(number) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not self._committed(number):
-                    yield number
+                with self._lock(number) as lock:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        busy.append(number)
+                        continue
+                    wait = False
+                    if not self._committed(number):
+                        yield number
+            left, wait = busy, len(busy) == len(left)
 
     @contextlib.contextmanager
     def shard(self, number: int) -> Iterator[ShardWriter]:
@@ -306,9 +314,10 @@ class ShardWriter:
             raise ValueError(f"item {sample.index}: its score sheet differs from the others in {', '.join(odd)}")
 
     def _check_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        names = {*self._tables[table].names}
         for row in rows:
-            odd = sorted({*row} ^ {*self._tables[table].names}) or sorted(name for name in row if row[name] is None)
-            if odd:
+            if row.keys() != names or any(map(operator.is_, row.values(), itertools.repeat(None))):
+                odd = sorted({*row} ^ names) or sorted(name for name in row if row[name] is None)
                 raise ValueError(f"table {table}: a row with unknown, missing or null {', '.join(odd)}")
 
 

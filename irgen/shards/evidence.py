@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from irgen import files, store
-from irgen.report import lineage
+from irgen import files, lineage, store
 from irgen.shards.dataset import Dataset
 
 AUDITS, AUDIT = "audits", "audit.json"

@@ -19,6 +19,11 @@ BY_SOURCE = {"kaist": "cc-by-nc-sa-4.0", "hit-uav": "cc-by-4.0"}
 OTHER = "other"
 
 
+def source_terms(source: str) -> str:
+    """Say under which terms a source's frames are."""
+    return SOURCES.get(source, f"{source}: see its owner's licence")
+
+
 def base_terms(model: str) -> str:
     """Say under which terms a base model's images are."""
     return next((terms for name, terms in BASES.items() if name in model.lower()), OTHER_BASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -62,9 +62,9 @@ def parts(folder: Path, name: str) -> list[Path]:
     return sorted(folder / row["path"] for row in rows)
 
 
-def table(folder: Path, name: str = TABLE) -> pd.DataFrame:
-    """Read a table of all shards, in order; empty where there is none."""
-    tables = [_table(path) for path in parts(folder, name)]
+def table(folder: Path, name: str = TABLE, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table of all shards, or some of its columns, in order; empty where there is none."""
+    tables = [_table(path, columns=columns and list(columns)) for path in parts(folder, name)]
     return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
 
 

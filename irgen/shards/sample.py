@@ -16,6 +16,7 @@ KEY_DIGITS = 9
 
 BOXES = "boxes"
 """The one list of a score sheet that may be empty: what a box is, is known."""
+SHEET_BOXES = f"sheet.{BOXES}"
 BOX = {
     "label": "str",
     **dict.fromkeys(("x_px", "y_px", "w_px", "h_px", "score", "teacher_iou"), "float"),
@@ -106,10 +107,14 @@ def shape(value: Any, name: str = "sheet") -> Any:
     Raises:
         ValueError: a null, an empty list, a list of several types, or something that is not JSON.
     """
-    if name == f"sheet.{BOXES}":
+    if name == SHEET_BOXES:
         if any(shape(box, f"{name}[]") != BOX for box in value):
             raise ValueError(f"{name} = {value}: not all are boxes, with {', '.join(BOX)}")
         return [BOX]
+    # First what most of a sheet is; bool before int, of which it is a kind.
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind.__name__
     if isinstance(value, Mapping):
         return {str(field): shape(part, f"{name}.{field}") for field, part in sorted(value.items())}
     if isinstance(value, list | tuple):
@@ -117,10 +122,6 @@ def shape(value: Any, name: str = "sheet") -> Any:
         if not parts or any(part != parts[0] for part in parts):
             raise ValueError(f"{name} = {value}: a list in a score sheet needs elements, all of one type")
         return parts[:1]
-    # bool before int, of which it is a kind.
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind.__name__
     raise ValueError(f"{name} = {value!r}: a score sheet holds numbers, words and mappings only, and no nulls")
 
 

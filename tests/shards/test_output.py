@@ -219,3 +219,21 @@ def test_a_shard_that_another_writer_makes_is_left_to_it_and_taken_over_when_it_
             others.close()  # they died without a commit
     assert order == [1, 2, 3, 0]
     assert mine.finish() == {"rows": ITEMS, "shards": 4}
+
+
+def test_an_abandoned_shard_is_made_before_one_that_is_being_made_is_waited_for(tmp_path):
+    slow, dead, mine = (opened(tmp_path / "out").pending() for _ in range(3))
+    assert (next(slow), next(dead), next(mine), next(mine)) == (0, 1, 2, 3)
+    dead.close()
+    assert next(mine) == 1
+
+
+def test_a_shard_that_was_committed_meanwhile_is_passed_over_without_being_read(tmp_path):
+    out = tmp_path / "out"
+    mine = opened(out).pending()
+    assert next(mine) == 0
+    add(opened(out), 1)
+    read = []
+    with files.watched(lambda moment, operation: read.append(operation.path.name)):
+        assert next(mine) == 2
+    assert "000001.json" not in read and "000001.lock" not in read

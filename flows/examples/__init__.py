@@ -1,0 +1,1 @@
+"""What a user's own flows may look like."""
