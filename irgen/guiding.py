@@ -7,7 +7,7 @@ resumed run goes on by it: `references.json`, among what an ensemble ranks, and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from irgen.errors import SettingsError, StoreError
 from irgen.settings import (
     CalibratedSearch,
     EnsembleChoice,
+    ExtensionChoice,
+    ExtensionSearch,
     FirstOrderSearch,
     HalvingSearch,
     PathsSearch,
@@ -42,19 +44,33 @@ REFERENCES, POLICY = "references.json", "policy.json"
 FEWEST_PROMPTS = 2
 """With fewer prompts that have a live image nothing is told of previews, and the search is best of N."""
 
-Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch
+Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | ExtensionSearch
 
 
 def externals(guide: VerifierChoice) -> dict[str, str]:
     """Name the content of what lies on this machine of a guide's weights; the settings name hub ids."""
     if isinstance(guide, EnsembleChoice):
         return {name: content for member in guide.members for name, content in externals(member.verifier).items()}
+    if isinstance(guide, ExtensionChoice):
+        code = {f"guide.{guide.extension}": guide.identity}
+        return code | _weights(guide.extension, guide.options.items())
+    return _weights(guide.name, guide)
+
+
+def _weights(name: str, fields: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Digest the files and folders that a verifier's settings name."""
     named = {
         field: Path(str(value).removeprefix("local-dir:")).expanduser()
-        for field, value in guide
+        for field, value in fields
         if field in WEIGHT_FIELDS and value
     }
-    return {f"{guide.name}.{field}": digests.digest(path) for field, path in named.items() if path.exists()}
+    return {f"{name}.{field}": digests.digest(path) for field, path in named.items() if path.exists()}
+
+
+def prompts_measured(samples: SamplesSettings) -> int:
+    """Return how many of a dataset's first prompts `load` and `settle` may measure on."""
+    both = (samples.guide, samples.search)
+    return max((each.prompts for each in both if isinstance(each, EnsembleChoice | CalibratedSearch)), default=0)
 
 
 def load(

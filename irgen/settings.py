@@ -9,11 +9,12 @@ import reprlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from irgen import extensions
 from irgen.errors import SettingsError
 
 NegativeKind = Literal["gray", "inverted", "agc", "rgb"]
@@ -25,6 +26,8 @@ TEACHERS = "teachers"
 """As a detector: the two of stage teachers."""
 MINIATURE = "miniature"
 """As a base or a verifier's model: the small one that comes with irgen."""
+SOURCES = ("kaist", "roadscene", "hit-uav", "folder", MINIATURE)
+"""What comes with irgen; packages may bring others."""
 
 MAX_MANIFEST_BYTES = 1 << 20
 _BRIEF = reprlib.Repr()
@@ -48,11 +51,17 @@ class MiniatureScenes(Settings):
     seed: int = Field(0, ge=0, description="Another seed, other scenes.")
 
 
+def _sources(schema: dict[str, Any]) -> None:
+    """List the sources, of which Prefect's form then offers one to choose."""
+    schema["enum"] = [*SOURCES, *extensions.names(extensions.SOURCES)]
+
+
 class FramesSettings(Settings):
     """Where frames come from."""
 
-    source: Literal["kaist", "roadscene", "hit-uav", "folder", "miniature"] = Field(
-        description="Adapter that reads the raw data."
+    source: str = Field(
+        description=f"Adapter that reads the raw data: {', '.join(SOURCES)}, or one that an installed package brings.",
+        json_schema_extra=_sources,
     )
     root: str = Field("", description="Folder of the raw data; empty for the miniature, which draws its own.")
     annotations: str = Field(
@@ -68,6 +77,13 @@ class FramesSettings(Settings):
     )
     ignore_labels: tuple[str, ...] = Field(("people", "person?"), description="Classes whose boxes are marked ignore.")
     scenes: MiniatureScenes = Field(MiniatureScenes(), description="Only for the miniature source.")
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_there(cls, source: str) -> str:
+        if source not in SOURCES and source not in (more := extensions.names(extensions.SOURCES)):
+            raise ValueError(f"no such source; there are {', '.join([*SOURCES, *more])}")
+        return source
 
     @model_validator(mode="after")
     def _root_fits_source(self) -> Self:
@@ -318,15 +334,65 @@ class CalibratedSearch(Settings):
     noises: int = Field(32, ge=2, description="Noises of each of them; calibration costs prompts x noises x steps NFE.")
 
 
+class Extension(Settings):
+    """What an installed package brings, by the name that the package gives it."""
+
+    GROUP: ClassVar[str]
+    extension: str = Field(description="Its name; see docs/extending.md.")
+    options: dict[str, Any] = Field({}, description="Its own settings.")
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_its_own(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Fill in its defaults, so that a change of them is a change of settings."""
+        if "extension" not in info.data:  # which is reported already
+            return options
+        return _made(cls.GROUP, info.data["extension"], options).model_dump(mode="json")
+
+    def made(self) -> Any:
+        """Return its own settings object, which does the work."""
+        return _made(self.GROUP, self.extension, self.options)
+
+    @property
+    def identity(self) -> str:
+        """Its name and the version of its code, for fingerprints."""
+        return f"{self.extension} {self.made().VERSION}"
+
+
+def _made(group: str, name: str, options: dict[str, Any]) -> Any:
+    kind = extensions.load(group, name)
+    if not (isinstance(kind, type) and issubclass(kind, Settings) and hasattr(kind, "VERSION")):
+        raise SettingsError(f"{group}: {name!r} is no Settings with a VERSION", "See docs/extending.md.")
+    return parse(kind, options, f"options of {name}", f"See the documentation of {name}.")
+
+
+class ExtensionSearch(Extension):
+    """An algorithm that an installed package brings; NFE is what it says."""
+
+    GROUP: ClassVar[str] = extensions.SEARCHES
+    algorithm: Literal["extension"] = "extension"
+
+
 def _choices(schema: dict[str, Any]) -> None:
     """Say `any of`: Prefect's form then offers the models to choose from; for `one of` it shows bare JSON."""
     schema["anyOf"] = schema.pop("oneOf")
 
 
 Search = Annotated[
-    RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | CalibratedSearch,
+    RandomSearch
+    | ZeroOrderSearch
+    | PathsSearch
+    | FirstOrderSearch
+    | HalvingSearch
+    | CalibratedSearch
+    | ExtensionSearch,
     Field(discriminator="algorithm", json_schema_extra=_choices),
 ]
+
+
+def algorithm_of(search: Search) -> str:
+    """Return what a search is called on score sheets."""
+    return search.extension if isinstance(search, ExtensionSearch) else search.algorithm
 
 
 class IrscoreChoice(Settings):
@@ -428,6 +494,13 @@ class AgreementChoice(Settings):
     )
 
 
+class ExtensionChoice(Extension):
+    """A verifier that an installed package brings."""
+
+    GROUP: ClassVar[str] = extensions.VERIFIERS
+    name: Literal["extension"] = "extension"
+
+
 SingleChoice = Annotated[
     IrscoreChoice
     | ClipscoreChoice
@@ -438,7 +511,8 @@ SingleChoice = Annotated[
     | DinoClassChoice
     | GraderChoice
     | RealismChoice
-    | AgreementChoice,
+    | AgreementChoice
+    | ExtensionChoice,
     Field(discriminator="name", json_schema_extra=_choices),
 ]
 
@@ -462,13 +536,18 @@ class EnsembleChoice(Settings):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [member.verifier.name for member in self.members]
+        names = [verifier_of(member.verifier) for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError(f"members has a verifier twice: {names}")
         return self
 
 
 VerifierChoice = Annotated[SingleChoice | EnsembleChoice, Field(discriminator="name", json_schema_extra=_choices)]
+
+
+def verifier_of(guide: VerifierChoice) -> str:
+    """Return what a verifier is called on score sheets."""
+    return guide.extension if isinstance(guide, ExtensionChoice) else guide.name
 
 
 class StartSettings(Settings):
@@ -717,17 +796,19 @@ def load_manifest(path: Path) -> Manifest:
     return parse(Manifest, document, str(path))
 
 
-def parse(model: type[S], document: dict[str, Any], where: str) -> S:
-    """Build settings from a mapping; `where` names the file or option in errors.
+def parse(model: type[S], document: dict[str, Any], where: str, fix: str = "`irgen settings` lists every field.") -> S:
+    """Build settings from a mapping; `where` names the file or option in errors, `fix` says where to look.
 
     Raises:
         SettingsError: naming every offending field, its value and what is allowed.
     """
     try:
         return model.model_validate(document)
+    except SettingsError as error:  # of an extension
+        raise SettingsError(f"{where}: {error.what}", error.fix) from error
     except ValidationError as error:
         lines = [_problem(model, problem) for problem in error.errors(include_url=False)]
-        raise SettingsError(f"{where}: " + "; ".join(lines), "`irgen settings` lists every field.") from error
+        raise SettingsError(f"{where}: " + "; ".join(lines), fix) from error
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:

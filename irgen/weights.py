@@ -15,7 +15,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from irgen import digests, miniature
+from irgen import digests, extensions, miniature
 from irgen.errors import WeightsError
 from irgen.settings import MINIATURE, BaseSettings
 
@@ -35,7 +35,10 @@ PIPELINES = {
     "PixArtSigmaPipeline": ("transformer", "vae", "text_encoder", "tokenizer", "scheduler"),
     "DiTPipeline": ("transformer", "vae", "scheduler"),
 }
-"""diffusers' classes that irgen has a family for, and the components that each needs; the denoiser is the first."""
+"""diffusers' classes that irgen has a family for, and the components that each needs; the denoiser is the first.
+
+Packages may bring others; see `components`.
+"""
 FILES: dict[str, tuple[tuple[str, ...], ...]] = {
     "scheduler": (("scheduler_config.json",),),
     "text_encoder": (("config.json",), ("model.safetensors",)),
@@ -135,9 +138,18 @@ def pipeline_class(folder: Path) -> str:
         name = json.loads((folder / INDEX).read_bytes())["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / INDEX}: not an index of a pipeline ({error})", "Download it again.") from error
-    if name not in PIPELINES:
-        raise WeightsError(f"{folder}: a {name}, for which irgen has no family", f"There are: {', '.join(PIPELINES)}.")
+    known = [*PIPELINES, *(() if name in PIPELINES else extensions.names(extensions.FAMILIES))]
+    if name not in known:
+        raise WeightsError(f"{folder}: a {name}, for which irgen has no family", f"There are: {', '.join(known)}.")
     return str(name)
+
+
+def components(pipeline: str) -> tuple[str, ...]:
+    """Return the components that a pipeline of diffusers' class needs; the denoiser is the first."""
+    if pipeline in PIPELINES:
+        return PIPELINES[pipeline]
+    brought: tuple[str, ...] = extensions.load(extensions.FAMILIES, pipeline).components
+    return brought
 
 
 def missing(model: str, revision: str = "") -> list[str]:
@@ -222,7 +234,7 @@ def _absent(folder: Path) -> list[str]:
     if not (folder / INDEX).is_file():
         return [INDEX]
     absent = []
-    for component in PIPELINES[pipeline_class(folder)]:
+    for component in components(pipeline_class(folder)):
         for names in FILES[component.removesuffix("_2")]:
             absent += _absent_choice(folder / component, names, component)
     return absent

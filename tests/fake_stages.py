@@ -15,7 +15,6 @@ from PIL import Image
 
 from irgen import files, pipeline
 from irgen.errors import GateError
-from irgen.report import lineage
 
 CALLS: list[str] = []
 """Stages that ran since a test last cleared it."""
@@ -60,7 +59,7 @@ def modules() -> dict[str, ModuleType]:
     """Return all fakes by module name, the report's summary among them."""
     fakes = {f"irgen.stages.{stage.name}": module(stage) for stage in pipeline.STAGES}
     report = ModuleType("irgen.report")
-    vars(report).update(summary=lambda outcomes: {"dataset": outcomes["shards"].ref.path, "images": 3}, lineage=lineage)
+    vars(report).update(summary=lambda outcomes: {"dataset": outcomes["shards"].ref.path, "images": 3})
     return {**fakes, "irgen.report": report}
 
 

@@ -147,6 +147,39 @@ def test_a_failing_stage_fails_the_flow_with_its_own_message_and_the_next_run_ca
     assert fake_stages.CALLS == ["shards", "report"]
 
 
+def test_a_failing_stages_traceback_is_logged_once(
+    built: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    built.set(shards={"description": "another"})
+    monkeypatch.setenv("IRGEN_FAKE", "shards:gate")
+    with pytest.raises(GateError), caplog.at_level("ERROR", "prefect"):
+        built.build()
+    told = [record for record in caplog.records if "AUC against gray is 0.71" in record.getMessage()]
+    # By the task, the stage's flow and the build.
+    assert len(told) >= 3 and [bool(record.exc_info) for record in told] == [True] + [False] * (len(told) - 1)
+
+
+def test_a_dataset_that_was_finished_is_an_event_and_one_that_was_finished_before_is_none(
+    empty: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import events
+
+    emitted = []
+    monkeypatch.setattr(events, "emit_event", lambda event, **what: emitted.append((event, what)))
+    made = empty.build()
+    empty.build()
+    empty.build(only="shards")
+    ((event, what),) = emitted
+    assert event == "irgen.dataset.finished"
+    assert what["resource"] == {"prefect.resource.id": "irgen.dataset.tiny", "prefect.resource.name": "tiny"}
+    payload = what["payload"]
+    assert Path(payload["path"]).is_absolute() and Path(payload["path"]).samefile(made["shards"].ref.folder)
+    assert payload["figures"] == {"dataset": made["shards"].ref.path, "images": 3}
+    assert payload["content"] == made["shards"].ref.content and payload["report"].endswith("index.html")
+    empty.build(from_stage="report")
+    assert len(emitted) == 2
+
+
 def test_a_stage_alone_takes_the_latest_output_of_what_it_reads(
     built: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,10 +12,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import automation, local
+from flows import automation, local, stale
 from irgen.errors import SettingsError
 from irgen.pipeline import NAMES
-from tests.flows.serving import Ui, serving
+from tests.flows.serving import Ui, serving, until
+
+FINISH = """
+import pathlib, sys
+from irgen.pipeline import Outcome
+from irgen.store import Ref
+from tasks import events
+shards = Outcome(Ref(stage="shards", path=sys.argv[1], content="c"), False, 1.0, {})
+events.publish_finished("tiny", shards, pathlib.Path("index.html"), {"images": 3})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +89,39 @@ def test_deploying_to_a_pool_that_is_missing_names_it(ui: Ui) -> None:
     assert done.returncode != 0
     assert "absent" in done.stdout + done.stderr
     assert (local.ROOT / "prefect.yaml").read_text() == text
+
+
+@pytest.mark.server
+def test_a_finished_dataset_starts_the_flow_that_was_hung_on_it(ui: Ui, tmp_path: Path) -> None:
+    deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", "flows/examples/prefect.yaml"]
+    environment = {**os.environ, "PREFECT_API_URL": f"{ui.url}/api", "PWD": str(local.ROOT)}
+    subprocess.run([sys.executable, "-m", "prefect", *deploy], cwd=local.ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", FINISH, str(tmp_path)], cwd=local.ROOT, env=environment, check=True)
+    wanted = {"flows": {"name": {"any_": ["train_detector"]}}}
+    until(lambda: bool(ui.call("/flow_runs/filter", wanted)), "the automation")
+    (run,) = ui.call("/flow_runs/filter", wanted)
+    assert run["parameters"]["dataset"] == str(tmp_path)
+    state = ui.end(run["id"])
+    assert state["type"] == "FAILED" and f"{tmp_path}: " in state["message"]
+
+
+@pytest.mark.server
+def test_a_run_whose_process_is_gone_is_told_by_the_doctor(
+    ui: Ui, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = ui.call("/flows/filter", {"flows": {"name": {"any_": ["samples"]}}})[0]["id"]
+    asked = {"flow_id": flow, "name": "lonely", "parameters": {"dataset": "tiny", "data": str(tmp_path)}}
+    run = ui.call("/flow_runs/", {**asked, "state": {"type": "RUNNING"}})["id"]
+    monkeypatch.setenv("PREFECT_API_URL", f"{ui.url}/api")
+    (check,) = stale.look(tmp_path)
+    assert check.found.startswith("1 running")
+    monkeypatch.setattr(stale, "SILENT_S", 1)
+    time.sleep(1.5)
+    (check,) = stale.look(tmp_path)
+    assert check.what == "stale run" and f"lonely ({run})" in check.found
+    automation.call("DELETE", f"{ui.url}/api/flow_runs/{run}")
+    (check,) = stale.look(tmp_path)
+    assert check.found.endswith("none stale")
 
 
 @pytest.mark.server

@@ -1,4 +1,4 @@
-"""Random pipelines of a few thousand parameters of SDXL, PixArt-Sigma and DiT, saved as stock ones are."""
+"""Random pipelines of a few thousand parameters of SDXL, PixArt-Sigma, DiT and SD, saved as stock ones are."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -117,6 +118,34 @@ def tiny_dit(path: Path) -> Path:
     # Published DiTs have the labels in their index; `save_pretrained` leaves them out.
     index = path / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"id2label": LABELS}))
+    return path
+
+
+def tiny_stable_diffusion(path: Path) -> Path:
+    """Save a Stable Diffusion pipeline with a DDIM scheduler."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tokenizer = clip_tokenizer()
+        pipeline = StableDiffusionPipeline(
+            vae=_autoencoder(),
+            text_encoder=_clip(tokenizer, CLIPTextModel),
+            tokenizer=tokenizer,
+            unet=UNet2DConditionModel(
+                block_out_channels=(8, 16),
+                layers_per_block=1,
+                sample_size=8,
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                attention_head_dim=2,
+                cross_attention_dim=16,
+                norm_num_groups=4,
+            ),
+            scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, beta_schedule="scaled_linear"),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipeline.save_pretrained(path, safe_serialization=True)
     return path
 
 

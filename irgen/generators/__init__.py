@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from irgen import devices, weights
+from irgen import devices, extensions, weights
 from irgen.generators import loading, placing
 from irgen.generators.dit import Dit
 from irgen.generators.engine import Engine, Family
@@ -22,7 +22,7 @@ FAMILIES: dict[str, type[Any]] = {
     "PixArtSigmaPipeline": PixArt,
     "DiTPipeline": Dit,
 }
-"""By the diffusers class that a base's `model_index.json` names."""
+"""By the diffusers class that a base's `model_index.json` names; packages may bring others."""
 
 
 def load(base: BaseSettings, steps: int, guidance: float, batch_size: int, adapter: Path | None) -> Engine:
@@ -44,7 +44,9 @@ def load(base: BaseSettings, steps: int, guidance: float, batch_size: int, adapt
     if adapter is not None and loading.is_trained(adapter):
         loading.load_adapter(pipeline, adapter)
     placing.place(pipeline, devices.device())
-    family = FAMILIES[type(pipeline).__name__](pipeline, base, steps=steps, guidance=guidance)
+    name = type(pipeline).__name__
+    kind: type[Any] = FAMILIES[name] if name in FAMILIES else extensions.load(extensions.FAMILIES, name)
+    family = kind(pipeline, base, steps=steps, guidance=guidance)
     if base.compile:
         placing.compile_denoiser(family.denoiser)
     return Engine(family, batch_size, base.decode_batch)

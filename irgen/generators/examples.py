@@ -111,7 +111,7 @@ def encode(pipeline: FluxPipeline, examples: Sequence[Example], base: BaseSettin
             means.append(mean)
             sds.append(sd)
             advance(1)
-    conditions = encode_texts(pipeline, texts, base.max_sequence_length, device)
+        conditions = encode_texts(pipeline, texts, base.max_sequence_length, device)
     return Encoded(torch.cat(means), torch.cat(sds), conditions, tuple(row[example.text] for example in examples))
 
 

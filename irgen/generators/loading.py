@@ -62,7 +62,7 @@ def load_trainable(base: BaseSettings) -> FluxPipeline:
 def _load(folder: Path, base: BaseSettings, quantization_config: Any) -> DiffusionPipeline:
     log.info("loading %s", folder)
     name = weights.pipeline_class(folder)
-    denoiser, *others = weights.PIPELINES[name]
+    denoiser, *others = weights.components(name)
     own = weights.part_folder(base, "denoiser") if base.denoiser else None
     dtype = devices.dtype(base.precision)
     with quiet():
@@ -74,10 +74,19 @@ def _load(folder: Path, base: BaseSettings, quantization_config: Any) -> Diffusi
         kind = _model_class(folder, denoiser)
         models[denoiser] = _load_model(own or folder / denoiser, kind, dtype, quantization_config)
         with refused(folder):
-            pipeline = getattr(diffusers, name).from_pretrained(folder, **models, local_files_only=True)
+            pipeline = getattr(diffusers, name).from_pretrained(
+                folder, **models, **_unused(folder, name), local_files_only=True
+            )
     if base.lora:
         load_adapter(pipeline, weights.part_folder(base, "lora"), "base")
     return pipeline
+
+
+def _unused(folder: Path, name: str) -> dict[str, None]:
+    """Return as None what a pipeline's index names beyond its family's components: it would be loaded, or unpickled."""
+    index = json.loads((folder / weights.INDEX).read_bytes())
+    used = weights.components(name)
+    return {one: None for one, made_of in index.items() if isinstance(made_of, list) and one not in used}
 
 
 def _model_class(folder: Path, component: str) -> Any:
@@ -163,7 +172,7 @@ def refused(where: Path) -> Iterator[None]:
 
 def denoiser(pipeline: DiffusionPipeline) -> Any:
     """Return a pipeline's transformer or U-Net."""
-    return pipeline.components[weights.PIPELINES[type(pipeline).__name__][0]]
+    return pipeline.components[weights.components(type(pipeline).__name__)[0]]
 
 
 def is_trained(folder: Path) -> bool:
@@ -194,7 +203,7 @@ def load_adapter(pipeline: DiffusionPipeline, folder: Path, name: str = "adapter
     with quiet(), refused(path):
         pipeline.load_lora_weights(str(folder), weight_name=ADAPTER_FILE, use_safetensors=True, adapter_name=name)
         if network.dtype == torch.float32 and getattr(network, "quantization_method", None) is None:
-            pipeline.fuse_lora(components=[weights.PIPELINES[type(pipeline).__name__][0]])
+            pipeline.fuse_lora(components=[weights.components(type(pipeline).__name__)[0]])
             pipeline.unload_lora_weights()
         else:
             network.set_adapters(list(network.peft_config))
@@ -213,7 +222,7 @@ def _check_adapter(path: Path, pipeline: DiffusionPipeline) -> None:
             updates = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: damaged ({error})", "Train the adapter again, or fetch it again.") from error
-    component, network = weights.PIPELINES[type(pipeline).__name__][0], denoiser(pipeline)
+    component, network = weights.components(type(pipeline).__name__)[0], denoiser(pipeline)
     layers = {f"{component}.{name}": module for name, module in network.named_modules()}
     found = 0
     for name, update in updates.items():

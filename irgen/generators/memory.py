@@ -77,7 +77,9 @@ class MemoryPlan:
 
 
 def plan(base: BaseSettings, batch_size: int, guidance: float) -> MemoryPlan | None:
-    """Reckon what sampling takes, None where neither the base's configs nor its sizes are known here.
+    """Reckon what sampling takes; None where neither the base's configs nor its sizes are known here.
+
+    Of a family that another package brings nothing is known.
 
     Args:
         base: model, image size, precision, quantisation.
@@ -89,7 +91,7 @@ def plan(base: BaseSettings, batch_size: int, guidance: float) -> MemoryPlan | N
         SettingsError: an image size or a setting that the base does not take.
     """
     known = _components(base)
-    if known is None:
+    if known is None or known[0] not in ROWS:
         return None
     name, components = known
     with quiet():
@@ -235,7 +237,7 @@ def _components(base: BaseSettings) -> tuple[str, Bases] | None:
     name = weights.pipeline_class(folder)
     index = json.loads((folder / weights.INDEX).read_bytes())
     found: Bases = {}
-    for one in weights.PIPELINES[name]:
+    for one in weights.components(name):
         if one.startswith("tokenizer"):
             continue
         path = folder / one / ("scheduler_config.json" if one == "scheduler" else "config.json")

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irgen import files, shards, store
+from irgen.lineage import ancestors
 from irgen.records import Frame, Reject, read_rows
 from irgen.report import alarm, budgets, codecs, labelled, page, sets
 from irgen.report.alarm import Point
-from irgen.report.lineage import ancestors
 from irgen.report.looking import IRSCORE, Judges, look
 from irgen.report.measure import (
     FLOOR,

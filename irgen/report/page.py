@@ -13,9 +13,9 @@ import pandas as pd
 import yaml
 
 from irgen import images
+from irgen.lineage import Ancestor
 from irgen.metrics.frechet import F64
 from irgen.report import charts, plots, words
-from irgen.report.lineage import Ancestor
 from irgen.report.looking import IRSCORE, Seen
 from irgen.report.measure import FLOOR, GRAYSCALE, GUIDED, INVERTED, REAL, UNGUIDED, WORST
 from irgen.report.verdict import number, verdict, warnings

@@ -25,6 +25,7 @@ from irgen.search.remaking import remake
 from irgen.search.zero_order import zero_order
 from irgen.settings import (
     CalibratedSearch,
+    ExtensionSearch,
     FirstOrderSearch,
     HalvingSearch,
     PathsSearch,
@@ -57,7 +58,7 @@ __all__ = [
     "zero_order",
 ]
 
-Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch
+Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | ExtensionSearch
 """Searches whose schedule is known."""
 
 
@@ -103,6 +104,9 @@ def search(
             return first_order(generator, verifier, prompts, settings, **arguments)
         case HalvingSearch():
             return halving(generator, verifier, prompts, settings, **arguments)
+        case ExtensionSearch():
+            found: list[Found] = settings.made().search(generator, verifier, prompts, **arguments)
+            return found
         case _:
             assert_never(settings)
 
@@ -126,6 +130,8 @@ def nfe_per_image(settings: Search, steps: int, nfe_per_forward: int = 1) -> int
             forwards = first_order_nfe(settings, steps)
         case HalvingSearch():
             forwards = halving_nfe(settings.schedule)
+        case ExtensionSearch():
+            forwards = settings.made().forwards(steps)
         case CalibratedSearch():
             return settings.nfe
         case _:

@@ -1,6 +1,6 @@
 """Where frames come from: one adapter a source, each a module with `inputs` and `read`.
 
-To add a source, write its module, name it in `ADAPTERS`, and let `settings.FramesSettings.source` know the name.
+docs/extending.md tells how to add one.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from irgen import digests, store
+from irgen import digests, extensions, store
 from irgen.errors import SourceError
 from irgen.records import Frame, Reject
-from irgen.settings import FramesSettings
+from irgen.settings import FramesSettings, parse
 from irgen.sources import folder, hit_uav, kaist, miniature, roadscene
 from irgen.sources.inputs import Inputs
 
@@ -24,7 +24,8 @@ class Adapter(Protocol):
     """What a source's module has.
 
     `read` yields frames sorted by id, with paths relative to `root`, and a reject for everything that it does not
-    take. `inputs` names the files that it reads.
+    take. `inputs` names the files that it reads. One of another package also has `VERSION`, to be raised when its
+    code means something else.
     """
 
     def read(self, settings: FramesSettings, root: Path) -> Iterator[Frame | Reject]: ...  # noqa: D102
@@ -41,6 +42,18 @@ ADAPTERS: dict[str, Adapter] = {
 }
 
 
+def adapter(source: str) -> Adapter:
+    """Return the adapter of a source.
+
+    Raises:
+        SettingsError: it is of a package that is not installed.
+    """
+    if source in ADAPTERS:
+        return ADAPTERS[source]
+    brought: Adapter = extensions.load(extensions.SOURCES, source)
+    return brought
+
+
 def read(settings: FramesSettings, root: Path) -> Iterator[Frame | Reject]:
     """Yield a source's frames, sorted by id, and its rejects, in bounded memory.
 
@@ -52,18 +65,23 @@ def read(settings: FramesSettings, root: Path) -> Iterator[Frame | Reject]:
         SourceError: the folder is not what the source expects.
         SettingsError: an option that the source does not have.
     """
-    return ADAPTERS[settings.source].read(settings, root)
+    return adapter(settings.source).read(settings, root)
 
 
 def annotations_name(settings: FramesSettings, root: Path) -> str:
     """Return the name of the annotations that `read` takes, "" where the source has none."""
-    taken = ADAPTERS[settings.source].inputs(settings, root).annotations
+    taken = adapter(settings.source).inputs(settings, root).annotations
     return taken.name if taken else ""
 
 
 def external_digests(settings: FramesSettings) -> dict[str, str]:
-    """Digest what a source reads: images as `raw`, `annotations`, `image_sets`; nothing for the miniature."""
-    found = ADAPTERS[settings.source].inputs(settings, raw_root(settings, Path())).digests()
+    """Digest what a source reads: images as `raw`, `annotations`, `image_sets`; nothing for the miniature.
+
+    An adapter of another package is named with its version, as `source`.
+    """
+    found = adapter(settings.source).inputs(settings, raw_root(settings, Path())).digests()
+    if settings.source not in ADAPTERS:
+        found["source"] = f"{settings.source} {extensions.load(extensions.SOURCES, settings.source).VERSION}"
     lists = [Path(path).expanduser() for path in settings.image_sets]
     for path in lists:
         if not path.is_file():
@@ -83,9 +101,10 @@ def root_of(frames_folder: Path) -> Path:
 
     Raises:
         StoreError: the output is not finished, or damaged.
+        SettingsError: the frames are of a package's source that is not installed here.
         SourceError: the frames were made from annotations alone, or the folder is gone.
     """
-    settings = FramesSettings.model_validate(store.read_manifest(frames_folder)["settings"]["frames"])
+    settings = parse(FramesSettings, store.read_manifest(frames_folder)["settings"]["frames"], str(frames_folder))
     root = raw_root(settings, frames_folder)
     if settings.annotations_only:
         raise SourceError(f"{frames_folder}: its frames have no images", "Make frames without `annotations_only`.")

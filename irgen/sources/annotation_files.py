@@ -239,17 +239,25 @@ def open_set(source: Path) -> AnnotationSet:
     return opened
 
 
+def read_file(path: Path, name: str) -> Annotation:
+    """Read one annotation file, Caltech text or XML by its suffix; `name` is what messages call it.
+
+    Raises:
+        BadAnnotationError: not there, too large, or malformed.
+    """
+    try:
+        if not files.is_regular(path):
+            raise BadAnnotationError("not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadAnnotationError(f"over {MAX_BYTES} bytes")
+        return _parse(path.read_bytes(), name)
+    except OSError as error:
+        raise BadAnnotationError(error.strerror or str(error)) from error
+
+
 def _folder_set(folder: Path) -> AnnotationSet:
     def load(inside: str) -> Annotation:
-        path = folder / inside
-        try:
-            if not files.is_regular(path):
-                raise BadAnnotationError("not a regular file")
-            if path.stat().st_size > MAX_BYTES:
-                raise BadAnnotationError(f"over {MAX_BYTES} bytes")
-            return _parse(path.read_bytes(), f"{folder.name}/{inside}")
-        except OSError as error:
-            raise BadAnnotationError(error.strerror or str(error)) from error
+        return read_file(folder / inside, f"{folder.name}/{inside}")
 
     opened = AnnotationSet(folder.name, folder, {}, load)
     for inside in listing.files_below(folder, SUFFIXES):

@@ -40,6 +40,7 @@ def run(captions: CaptionsSettings, frames: Path, out: Path) -> dict[str, Any]:
     from irgen.captions.choosing import choose
     from irgen.captions.rules import caption
     from irgen.captions.tokens import count_tokens
+    from irgen.progress import bar
     from irgen.records import Caption, Frame, read_rows, write_rows
 
     known = read_rows(frames / "frames.parquet", Frame)
@@ -55,7 +56,11 @@ def run(captions: CaptionsSettings, frames: Path, out: Path) -> dict[str, Any]:
             "Check frames.root, frames.image_sets and frames.test_fraction.",
         )
     annotated = any(frame.boxes for frame in known)
-    rows = [caption(frame, captions.seed, count_tokens, captions.max_tokens, annotated=annotated) for frame in chosen]
+    rows = []
+    with bar("captions", len(chosen)) as advance:
+        for frame in chosen:
+            rows.append(caption(frame, captions.seed, count_tokens, captions.max_tokens, annotated=annotated))
+            advance(1)
     if captions.captioner == "vlm":
         rows = _merged(captions, frames, out, chosen, rows)
     write_rows(out / "captions.parquet", rows, Caption.SCHEMA)

@@ -12,13 +12,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irgen import choosing, files, guiding, progress, recording, records, seeds, shards, store, weights
-from irgen.captions import forms
-from irgen.errors import StoreError
+from irgen import choosing, files, guiding, progress, recording, shards, store, weights
+from irgen.planning import plan
 from irgen.recording import CANDIDATES, COLUMNS, CONTRASTS, Plan
-from irgen.settings import BaseSettings, CalibratedSearch, SamplesSettings
+from irgen.settings import (
+    BaseSettings,
+    CalibratedSearch,
+    ExtensionSearch,
+    SamplesSettings,
+    algorithm_of,
+    verifier_of,
+)
 from irgen.shards import Sample, ShardedOutput
-from irgen.starting import FROM_NOISE, INSERT, Starts
+from irgen.starting import Starts
 
 if TYPE_CHECKING:
     from irgen.choosing import Choice
@@ -27,14 +33,16 @@ if TYPE_CHECKING:
 VERSION = 4
 ATTEMPTS = 3
 """Tries at an image, each with fresh noises, before a tombstone stands for it."""
+SUMMED = ("status", "reason", "nfe", "previews", "unguided_nfe", "score", "unguided_score", "spread")
 
 
 def externals(samples: SamplesSettings, base: BaseSettings) -> dict[str, str]:
-    """Name the base's weights, and the guide's that lie on this machine."""
+    """Name the base's weights, the guide's that lie on this machine, and the code of what other packages bring."""
     return {
         "base": weights.identity_of(base),
         **guiding.externals(samples.guide),
         **choosing.identity(samples.selection),
+        **({"search": samples.search.identity} if isinstance(samples.search, ExtensionSearch) else {}),
     }
 
 
@@ -102,8 +110,8 @@ def make_shards(
     starts = Starts(samples.start, samples.seed, frames) if frames and samples.start.used else None
     wanted = plan(captions, samples, starts)
     constants = {
-        "algorithm": samples.search.algorithm,
-        "guide": samples.guide.name,
+        "algorithm": algorithm_of(samples.search),
+        "guide": verifier_of(samples.guide),
         "selection": samples.selection.net,
         "steps": samples.steps,
         "guidance": samples.guidance,
@@ -126,7 +134,7 @@ def make_shards(
         from irgen import generators
 
         generator = generators.load(base, samples.steps, samples.guidance, samples.batch_size, adapter)
-        prompts = [each.prompt for each in wanted]
+        prompts = [each.prompt for each in wanted[: guiding.prompts_measured(samples)]]
         # What is measured before the first image is measured once, by whoever comes first.
         with store.exclusive(out / files.TMP / "guide"):
             judge = guiding.load(generator, prompts, samples, verifier, out, teachers)
@@ -140,38 +148,6 @@ def make_shards(
                         shard.add(sample)
                 committed(number)
     return output
-
-
-def plan(captions: Path, samples: SamplesSettings, starts: Starts | None = None) -> list[Plan]:
-    """Choose a prompt for each image: train captions in rounds, each round in its own seeded order, or by a mix.
-
-    Raises:
-        StoreError: there is no caption of the train split.
-        SettingsError: a mix that these captions cannot give.
-    """
-    from irgen.search import Prompt
-
-    rows = [row for row in records.read_rows(captions / "captions.parquet", records.Caption) if row.split == "train"]
-    if not rows:
-        raise StoreError(f"{captions}: no caption of the train split", "Give the source frames of its training sets.")
-    chosen = []
-    for index, number in enumerate(_order([row.caption for row in rows], samples)):
-        row = rows[number]
-        start = starts.choose(index, row.frame_id) if starts else FROM_NOISE
-        text = starts.caption(start, captions) if starts and start.mode == INSERT else row.caption
-        chosen.append(Plan(Prompt(index, forms.infrared(text), text), start.frame_id or row.frame_id, start))
-    return chosen
-
-
-def _order(captions: Sequence[str], samples: SamplesSettings) -> list[int]:
-    """Return which caption each image has."""
-    if samples.mix:
-        from irgen import balance
-
-        return balance.choose(captions, samples.images, samples.mix, samples.seed)
-    rounds = range(-(-samples.images // len(captions)))
-    orders = [seeds.generator(samples.seed, one, "plan").permutation(len(captions)) for one in rounds]
-    return [int(number) for order in orders for number in order][: samples.images]
 
 
 def make(
@@ -247,7 +223,7 @@ def _find(
 
 def summary(folder: Path) -> dict[str, Any]:
     """Sum up a finished output: images, tombstones by reason, NFE and mean scores."""
-    meta = shards.table(folder)
+    meta = shards.table(folder, columns=SUMMED)
     kept = meta[meta["status"] == "ok"]
     failed = meta.loc[meta["status"] != "ok", "reason"].value_counts()
     return {

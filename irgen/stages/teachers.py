@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from irgen import records
+from irgen import progress, records
 from irgen.records import Frame
 from irgen.settings import LabelsSettings, TeachersSettings
 
@@ -60,7 +60,9 @@ def _train(teachers: TeachersSettings, frames: Path, known: list[Frame], out: Pa
         detectors.train(train.lwir_u8, train.boxes, one, description=f"teacher: {one.architecture}")
         for one in teachers.detectors
     )
-    pair, measured = calibrate((first, second), val.lwir_u8, val.boxes, teachers.precision, teachers.ignore_from)
+    with progress.bar("calibrating teachers", len(val.frames)) as advance:
+        pair, measured = calibrate((first, second), val.lwir_u8, val.boxes, teachers.precision, teachers.ignore_from)
+        advance(len(val.frames))
     pair.save(out, measured)
     for label, threshold in pair.thresholds.items():
         if threshold > 1:

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irgen import digests, files, miniature, weights
+from irgen import digests, files, miniature, progress, weights
 from irgen.errors import SettingsError, WeightsError
 from irgen.settings import MINIATURE, BaseSettings, VerifierSettings
 
@@ -92,7 +92,9 @@ def run(
     if adapter is not None:
         train, val = _with_own(model, verifier, base, adapter, train, val, out / files.TMP)
         own = {"own_samples": {name: len(one.owners[examples.OWN]) for name, one in (("train", train), ("val", val))}}
-    before = calibration.calibrate(irscore.IrScore(model, verifier.alpha), val)
+    with progress.bar("calibrating the untrained", len(val)) as advance:
+        before = calibration.calibrate(irscore.IrScore(model, verifier.alpha), val)
+        advance(len(val))
     runs = {
         seed: seed_runs.train_or_read(model, verifier, seed, train, val, out / files.TMP) for seed in verifier.seeds
     }

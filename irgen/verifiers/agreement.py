@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -46,18 +45,6 @@ class Agreement:
             WeightsError: it is not to be had, or knows no class that captions tell.
         """
         return cls(TransformersDetector.load(choice.detector, choice.confidence))
-
-    @classmethod
-    def with_teachers(cls, folder: Path) -> Agreement:
-        """Load the two detectors that stage teachers trained, whose output is given.
-
-        Raises:
-            WeightsError: they are damaged, or the source had no boxes to train them on.
-        """
-        from irgen.labels.agreeing import AgreedOn  # not at the top: it counts by this module
-        from irgen.labels.teachers import Teachers
-
-        return cls(AgreedOn(Teachers.load(folder)))
 
     def score(self, images: np.ndarray, captions: Sequence[str]) -> Scores:
         """Score uint8 [B, H, W, 3]; 1 where the caption says nothing that could be checked."""

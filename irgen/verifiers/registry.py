@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irgen import settings
-from irgen.settings import AgreementChoice, EnsembleChoice, Settings, SingleChoice, VerifierChoice
+from irgen.settings import AgreementChoice, EnsembleChoice, ExtensionChoice, Settings, SingleChoice, VerifierChoice
 
 if TYPE_CHECKING:
     from irgen.metrics.frechet import F64
@@ -71,17 +71,22 @@ def load(
     from irgen.verifiers.ensemble import Ensemble, Voice
 
     voices = [
-        Voice(member.verifier.name, _single(member.verifier, trained, teachers), member.weight)
+        Voice(settings.verifier_of(member.verifier), _single(member.verifier, trained, teachers), member.weight)
         for member in chosen.members
     ]
     return Ensemble(voices, measure(voices))
 
 
 def _single(chosen: SingleChoice, trained: Path, teachers: Path | None) -> Verifier:
+    if isinstance(chosen, ExtensionChoice):
+        verifier: Verifier = chosen.made().load(trained)
+        return verifier
     if teachers and isinstance(chosen, AgreementChoice) and chosen.detector == settings.TEACHERS:
+        from irgen.labels.agreeing import AgreedOn
+        from irgen.labels.teachers import Teachers
         from irgen.verifiers.agreement import Agreement
 
-        return Agreement.with_teachers(teachers)
+        return Agreement(AgreedOn(Teachers.load(teachers)))
     module, name = CLASSES[chosen.name].split(".")
     kind: Any = getattr(importlib.import_module(f"irgen.verifiers.{module}"), name)
     return kind.load(trained if chosen.name in OWN else chosen)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from irgen.report.lineage import Ancestor
+from irgen.lineage import Ancestor
 from irgen.report.looking import Seen
 from irgen.report.page import Comparison, Content, Picture
 from irgen.report.sets import ImageSet

@@ -63,7 +63,8 @@ def test_the_plan_uses_every_train_caption_equally_often_and_no_other(captions):
     counts = Counter(each.frame_id for each in plan)
     assert set(counts) == {"f0", "f1", "f3"} and max(counts.values()) - min(counts.values()) <= 1
     assert all(each.prompt.text == forms.infrared(each.prompt.caption) for each in plan)
-    assert samples.plan(captions, SETTINGS.model_copy(update={"images": 3})) == plan[:3]
+    assert list(samples.plan(captions, SETTINGS.model_copy(update={"images": 3}))) == plan[:3] == list(plan)[:3]
+    assert plan[-1] == plan[6] and len(plan) == 7
 
 
 def test_without_train_captions_the_way_out_is_named(tmp_path):

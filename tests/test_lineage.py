@@ -5,7 +5,7 @@ import pytest
 
 from irgen import files, store
 from irgen.errors import StoreError
-from irgen.report.lineage import ancestors
+from irgen.lineage import ancestors
 
 
 def output(root: Path, stage: str, inputs: dict[str, str], seconds: float | None, **figures: Any) -> tuple[Path, str]:
