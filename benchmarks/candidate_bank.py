@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from irgen import files, generators, progress, seeds, settings
-from irgen.search import Generator, Prompt, Verifier, search
+from irgen.search import Generator, Prompt, Verifier, lookahead, search
 from irgen.search.noises import draw
 from irgen.settings import BaseSettings, Settings
 from irgen.verifiers import irscore, realism
@@ -191,12 +191,12 @@ def _ways(
 ) -> dict[str, np.ndarray]:
     """Return what is seen of one batch: the images' first channel, and the scores [B, steps seen]."""
     scores: dict[str, list[np.ndarray]] = {name: [] for name in judges}
-    latents, at = noise, 0
+    latents, clean, at = noise, None, 0
     images = np.zeros(0)
     for step in (*previewed, generator.steps):
-        reached = generator.denoise(latents, conditions, at, step)
-        latents, at = reached.latents, step
-        images = generator.decode(latents if step == generator.steps else reached.clean)
+        latents, clean, shown = lookahead.advance(generator, latents, conditions, at, step, clean)
+        at = step
+        images = generator.decode(shown)
         for name, judge in judges.items():
             if name != "realism" or step == generator.steps:
                 scores[name].append(judge.score(images, captions).value)

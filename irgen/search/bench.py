@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple
 import numpy as np
 import torch
 
-from irgen.search import noises
+from irgen.search import lookahead, noises
 from irgen.search.candidates import Candidate, Found, Unguided
 from irgen.search.interface import C, Generator, Prompt, Verifier
 from irgen.search.noises import Recipe
@@ -31,12 +31,14 @@ class Track:
         number: of the candidate.
         step: reached.
         latents: float32 [*latent_shape] at that step; None before they are drawn, and once the image is finished.
+        clean: the last forward's estimate of the image; None before the first.
     """
 
     row: int
     number: int
     step: int = 0
     latents: torch.Tensor | None = None
+    clean: torch.Tensor | None = None
 
 
 class Seen(NamedTuple):
@@ -139,14 +141,17 @@ class Bench(Generic[C]):
         """Denoise tracks that are at one step; return what is seen there."""
         latents = torch.stack([self.noise(track) for track in chunk])
         conditions = self.conditions.take([track.row for track in chunk])
-        reached = self.generator.denoise(latents, conditions, chunk[0].step, to_step)
+        estimates = [track.clean for track in chunk if track.clean is not None]
+        before = torch.stack(estimates) if estimates else None
+        reached = lookahead.advance(self.generator, latents, conditions, chunk[0].step, to_step, before)
         finished = to_step == self.generator.steps
-        images = self.generator.decode(reached.latents if finished else reached.clean)
+        images = self.generator.decode(reached.shown)
         scores = self.verifier.score(images, [self.found[track.row].prompt.caption for track in chunk])
         finite = torch.isfinite(reached.latents).flatten(1).all(dim=1).tolist()
         seen = []
         for place, track in enumerate(chunk):
-            track.step, track.latents = to_step, None if finished else reached.latents[place]
+            track.step = to_step
+            track.latents, track.clean = (None, None) if finished else (reached.latents[place], reached.clean[place])
             score = float(scores.value[place])
             reason = scores.reasons[place] if scores.reasons else ""
             # Early previews may well be flat: only a finished image has to show something.
@@ -157,8 +162,12 @@ class Bench(Generic[C]):
         return seen
 
     def _chunks(self, tracks: Sequence[Track]) -> Iterator[list[Track]]:
-        """Yield tracks that are at one step, at most a batch of them."""
-        for _, group in groupby(sorted(tracks, key=lambda track: track.step), key=lambda track: track.step):
+        """Yield tracks that are at one step, at most a batch of them; with an estimate of the image all or none."""
+
+        def place(track: Track) -> tuple[int, bool]:
+            return track.step, track.clean is None
+
+        for _, group in groupby(sorted(tracks, key=place), key=place):
             together = list(group)
             for start in range(0, len(together), self._batch):
                 yield together[start : start + self._batch]

@@ -1,7 +1,8 @@
 """Halving: denoise many candidates a little, cut those whose previews score lowest, go on with the rest.
 
-A forward at step t tells the clean image x0 = x_t - sigma_t v beside the next latent; decoded, it is a preview that
-costs no forward. Where previews predict the end, most forwards go into candidates that have a chance.
+A forward at step t tells the clean image x0 = x_t - sigma_t v beside the next latent; carried on a little
+(`irgen.search.lookahead`) and decoded, it is a preview that costs no forward. Where previews predict the end, most
+forwards go into candidates that have a chance.
 """
 
 from collections.abc import Sequence

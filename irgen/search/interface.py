@@ -40,7 +40,7 @@ class Denoised:
     Attributes:
         latents: float32 [B, *latent_shape] at the step reached.
         clean: float32 [B, *latent_shape], the clean-image estimate of the last forward, x_t - sigma_t v; equal to
-            `latents` at the end. Decoding it gives a preview without another forward.
+            `latents` at the end. Two of them tell a preview without another forward (`irgen.search.lookahead`).
     """
 
     latents: torch.Tensor

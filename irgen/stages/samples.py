@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from irgen.choosing import Choice
     from irgen.search import Found, Generator, Verifier
 
-VERSION = 4
+VERSION = 5
 ATTEMPTS = 3
 """Tries at an image, each with fresh noises, before a tombstone stands for it."""
 SUMMED = ("status", "reason", "nfe", "previews", "unguided_nfe", "score", "unguided_score", "spread")

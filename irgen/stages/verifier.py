@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from irgen.verifiers.clip import Clip
     from irgen.verifiers.examples import Examples
 
-VERSION = 2
+VERSION = 3
 
 
 def externals(verifier: VerifierSettings, base: BaseSettings) -> dict[str, str]:

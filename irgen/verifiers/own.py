@@ -21,6 +21,7 @@ from irgen.captions.forms import infrared
 from irgen.errors import WeightsError
 from irgen.progress import bar
 from irgen.records import Split
+from irgen.search import lookahead
 from irgen.search.interface import Generator
 from irgen.verifiers.clip import Clip
 from irgen.verifiers.examples import OWN, Examples, squashed
@@ -131,12 +132,12 @@ def _make(
     encoded = generator.encode([infrared(caption) for caption in distinct])
     conditions = encoded.take([distinct.index(caption) for caption in captions])
     noises = [seeds.stream(job.seed).standard_normal(generator.latent_shape, np.float32) for job in jobs]
-    latents, made, at = torch.from_numpy(np.stack(noises)), {}, 0
+    latents, clean, made, at = torch.from_numpy(np.stack(noises)), None, {}, 0
     for step in (*(preview_steps(generator.steps) if previews else ()), generator.steps):
-        reached = generator.denoise(latents, conditions, at, step)
-        latents, at = reached.latents, step
+        latents, clean, shown = lookahead.advance(generator, latents, conditions, at, step, clean)
+        at = step
         name = OWN if step == generator.steps else str(step)
-        made[name] = squashed(clip, generator.decode(reached.clean))
+        made[name] = squashed(clip, generator.decode(shown))
     if not torch.isfinite(latents).all():
         raise WeightsError(
             "verifier: an own sample of the adapted base is not finite", "Train the adapter again (`--from adapter`)."

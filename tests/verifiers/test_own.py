@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from irgen import seeds
 from irgen.errors import WeightsError
-from irgen.search import Denoised
+from irgen.search import Denoised, lookahead
 from irgen.verifiers import own
 from irgen.verifiers.clip import Clip
 from irgen.verifiers.examples import OWN
@@ -68,9 +68,10 @@ def test_samples_are_the_generators_and_previews_of_the_same_generations(clip: C
     assert with_own.owners[OWN].tolist() == [job.row for job in jobs]
     assert set(generator.encoded) == {"An INFRARED photo of " + caption for caption in set(plain.captions)}
     assert list(with_own.previews_u8) == [1, 2, 3]
-    for name, step in ((OWN, 4), (1, 1), (3, 3)):
+    ahead = 0.9**3 + lookahead.AHEAD * 4 * (0.9**3 - 0.9**2)
+    for name, step, share in ((OWN, 4, 0.9**4), (1, 1, 0.9), (3, 3, ahead)):
         noise = np.stack([seeds.stream(job.seed).standard_normal(SHAPE, np.float32) for job in jobs])
-        expected = generator.decode(torch.from_numpy(noise) * 0.9**step)
+        expected = generator.decode(torch.from_numpy(noise) * share)
         found = with_own.negatives_u8[OWN] if name == OWN else with_own.previews_u8[step]
         np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), expected.astype(int), atol=1)
     assert torch.equal(with_own.negatives_u8["gray"], plain.negatives_u8["gray"])
