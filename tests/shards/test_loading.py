@@ -73,7 +73,16 @@ def test_a_dataloader_gives_each_key_once(dataset, workers):
         (shards.open_dataset(dataset), {}),
         (shards.open_indexed(dataset), {"shuffle": True}),
     ):
-        loader = DataLoader(images, batch_size=3, num_workers=workers, collate_fn=shards.collate, **options)
+        # Spawned: what a test before this one has left running in this process breaks the exit of forked workers.
+        context = "spawn" if workers else None
+        loader = DataLoader(
+            images,
+            batch_size=3,
+            num_workers=workers,
+            collate_fn=shards.collate,
+            multiprocessing_context=context,
+            **options,
+        )
         batches = list(loader)
         found = Counter(target["key"] for _, targets in batches for target in targets)
         assert found == Counter(key(number) for number in kept())
