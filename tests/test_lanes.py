@@ -1,6 +1,7 @@
 """Lanes over a stage of a few lines: real processes, killed and watched."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -125,7 +126,7 @@ def test_lanes_die_with_a_killed_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], env=environment)
     _until(lambda: len(_lane_processes(tmp_path)) == 2 and (tmp_path / "out" / "run.json").exists())
     parent.kill()
-    parent.wait()
+    assert parent.wait() == -signal.SIGKILL
     _until(lambda: _lane_processes(tmp_path) == [])
 
 

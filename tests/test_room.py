@@ -34,9 +34,10 @@ def test_what_is_there_already_needs_no_room(tmp_path, monkeypatch):
     room.require(MANIFEST, tmp_path, [REDO])
 
 
-def test_a_run_that_writes_nothing_needs_none(tmp_path, monkeypatch):
+def test_a_run_that_writes_nothing_needs_none(tmp_path, monkeypatch, caplog):
     free(monkeypatch, 0)
     room.require(MANIFEST, tmp_path, [REUSE])
+    assert not caplog.records
 
 
 def test_a_run_that_may_not_have_room_is_warned(tmp_path, monkeypatch, caplog):

@@ -105,7 +105,8 @@ def test_a_run_ends_with_the_dataset_the_report_and_the_summary(undisturbed):
 
 
 def test_what_a_run_leaves_is_verified(undisturbed):
-    undisturbed.run("verify", "data/tiny")
+    found = json.loads(undisturbed.run("verify", "data/tiny", "--json"))
+    assert found["sound"] and not found["problems"] and not found["unfinished"]
 
 
 def test_a_second_run_redoes_nothing(undisturbed):

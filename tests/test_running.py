@@ -46,10 +46,12 @@ def test_a_run_with_other_settings_is_refused_with_the_difference(tmp_path: Path
 
 
 def test_a_killed_run_lets_go(tmp_path: Path, other: subprocess.Popen) -> None:
+    assert running.at_work(tmp_path)
     other.kill()
     other.wait()
+    assert not running.at_work(tmp_path)
     with running.claimed(tmp_path, manifest(seed=5)):
-        pass
+        assert running.at_work(tmp_path)
 
 
 def test_the_last_of_several_lets_go(tmp_path: Path, other: subprocess.Popen) -> None:

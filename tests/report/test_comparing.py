@@ -64,7 +64,8 @@ def test_what_does_not_compare_is_refused(tmp_path: Path, changes: dict[str, Any
 
 
 def test_nearly_the_same_mix_compares(tmp_path: Path) -> None:
-    compare(report(tmp_path, "a", 4.0), report(tmp_path, "b", 9.0, mix={"day": 33, "night": 31}))
+    found = compare(report(tmp_path, "a", 4.0), report(tmp_path, "b", 9.0, mix={"day": 33, "night": 31}))
+    assert found["n"] == 64 and found["figures"]
 
 
 def test_a_dataset_without_a_report_is_named(tmp_path: Path) -> None:
