@@ -19,14 +19,11 @@ from irgen.settings import (
     CalibratedSearch,
     EnsembleChoice,
     ExtensionChoice,
-    ExtensionSearch,
-    FirstOrderSearch,
     HalvingSearch,
-    PathsSearch,
     RandomSearch,
     SamplesSettings,
+    SettledSearch,
     VerifierChoice,
-    ZeroOrderSearch,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +40,6 @@ REFERENCES, POLICY = "references.json", "policy.json"
 
 FEWEST_PROMPTS = 2
 """With fewer prompts that have a live image nothing is told of previews, and the search is best of N."""
-
-Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | ExtensionSearch
 
 
 def externals(guide: VerifierChoice) -> dict[str, str]:
@@ -117,7 +112,7 @@ def load(
 
 def settle(
     generator: Generator[Any], verifier: Verifier, prompts: Sequence[Prompt], samples: SamplesSettings, out: Path
-) -> Settled:
+) -> SettledSearch:
     """Return the search, a calibrated one with the schedule that its measurements call for.
 
     Args:

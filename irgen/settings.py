@@ -378,16 +378,10 @@ def _choices(schema: dict[str, Any]) -> None:
     schema["anyOf"] = schema.pop("oneOf")
 
 
-Search = Annotated[
-    RandomSearch
-    | ZeroOrderSearch
-    | PathsSearch
-    | FirstOrderSearch
-    | HalvingSearch
-    | CalibratedSearch
-    | ExtensionSearch,
-    Field(discriminator="algorithm", json_schema_extra=_choices),
-]
+SettledSearch = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | ExtensionSearch
+"""Searches whose schedule is known."""
+
+Search = Annotated[SettledSearch | CalibratedSearch, Field(discriminator="algorithm", json_schema_extra=_choices)]
 
 
 def algorithm_of(search: Search) -> str:

@@ -31,6 +31,7 @@ from irgen.settings import (
     PathsSearch,
     RandomSearch,
     Search,
+    SettledSearch,
     ZeroOrderSearch,
 )
 
@@ -58,15 +59,12 @@ __all__ = [
     "zero_order",
 ]
 
-Settled = RandomSearch | ZeroOrderSearch | PathsSearch | FirstOrderSearch | HalvingSearch | ExtensionSearch
-"""Searches whose schedule is known."""
-
 
 def search(
     generator: Generator[C],
     verifier: Verifier,
     prompts: Sequence[Prompt],
-    settings: Settled,
+    settings: SettledSearch,
     *,
     seed: int,
     attempt: int,
