@@ -32,8 +32,6 @@ from irgen.verifiers import irscore, realism
 PR_SET_PDEATHSIG = 1
 BATCH = 48
 PROMPTS_A_PART = 8
-PREVIEWED = (2, 4, 6)
-"""Steps of 8 whose previews are scored: a quarter, half and three quarters of the way."""
 TRAINED = ("irscore", "own")
 """Judges that also score previews: IRSCORE of the verifier, and of the one that knows the generator's own samples."""
 
@@ -64,6 +62,7 @@ class Part:
         prompts: theirs.
         seed: of the dataset that these candidates would belong to.
         candidates: noises a prompt, of a bank.
+        previewed: steps whose previews are scored, of a bank.
         first: number of the first noise.
         drafts: coarser denoisings, in steps, to score the same noises by.
         search: the settings of a search to run in place of a bank, as JSON; "" for a bank.
@@ -73,6 +72,7 @@ class Part:
     prompts: tuple[Prompt, ...]
     seed: int
     candidates: int
+    previewed: tuple[int, ...] = ()
     drafts: tuple[int, ...] = ()
     search: str = ""
     first: int = 0
@@ -116,7 +116,7 @@ class Recorder:
             part.prompts,
             part.candidates,
             part.seed,
-            PREVIEWED,
+            part.previewed,
             {steps: self.engine(steps) for steps in part.drafts},
             part.first,
         )

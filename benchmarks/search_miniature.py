@@ -39,7 +39,7 @@ from irgen.metrics.frechet import Distances
 from irgen.metrics.manifold import Neighbourhoods
 from irgen.records import Caption, Frame, read_rows
 from irgen.search import Prompt
-from irgen.search.estimates import checked, expected_best, scores
+from irgen.search.estimates import Stages, checked, expected_best, scores
 from irgen.search.policy import calibrate
 from irgen.search.selection import select
 from irgen.settings import Manifest, PathsSearch, VerifierBar, ZeroOrderSearch
@@ -65,7 +65,7 @@ SEARCHES = {
     "zero_order": ZeroOrderSearch(warm_start=4, neighbours=4, iterations=2),
     "paths": PathsSearch(paths=2, renoisings=3, length=2),
 }
-SEEN = (*bank.PREVIEWED, STEPS)
+EVERY_STEP = tuple(range(1, STEPS + 1))
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,15 @@ class Rows:
 
     Attributes:
         recorded: of the bank.
+        seen: steps whose scores it holds.
+        schedules: of each judge, chosen on the other bank.
         wide: of the other bank.
         proxy: features of all candidates, [P, C, d], and of real train frames, [R, d].
     """
 
     recorded: dict[str, np.ndarray]
+    seen: tuple[int, ...]
+    schedules: dict[str, Stages]
     wide: dict[str, np.ndarray]
     proxy: tuple[F64, F64]
 
@@ -153,13 +157,12 @@ class Rows:
 
     def halving(self, judge: str) -> Kept:
         """A schedule that nobody chose."""
-        return Kept(*bank.halved(self.recorded[judge], SEEN, HALVING))
+        return Kept(*bank.halved(self.recorded[judge], self.seen, HALVING))
 
     def calibrated(self, judge: str) -> Kept:
         """The schedule chosen on the other bank."""
-        measured = self.wide[judge][:CHOSEN_ON, :CHOSEN_SEEDS]
-        schedule = calibrate(measured, NFE, STEPS, most_candidates=RECORDED)
-        return Kept(*bank.halved(self.recorded[judge], SEEN, schedule.stages), list(map(list, schedule.stages)))
+        schedule = self.schedules[judge]
+        return Kept(*bank.halved(self.recorded[judge], self.seen, schedule), list(map(list, schedule)))
 
     def ranks(self, *judges: str) -> F64:
         """Return the ensemble's scores, as `irgen.verifiers.ensemble.Ensemble` makes them of recorded ones."""
@@ -252,15 +255,36 @@ class Row:
     figures: dict[str, Any]
 
 
+def measure(world: World, folder: Path, prompts: list[Prompt], jobs: int) -> dict[str, np.ndarray]:
+    """Return the other bank, whose previews were scored after every step."""
+    what: dict[str, Any] = {"seed": WIDE_SEED, "previewed": EVERY_STEP[:-1]}
+    wide = bank.parts(folder / "wide", prompts, candidates=WIDE, drafts=(DRAFTS,), **what)
+    more = bank.parts(folder / "more", prompts, candidates=POOL - WIDE, first=WIDE, **what)
+    bank.complete([*wide, *more], world.setting, jobs)
+    measured, beyond = bank.read(wide), bank.read(more)
+    return measured | {name: np.concatenate([measured[name], beyond[name]], axis=1) for name in bank.TRAINED}
+
+
 def collect(
-    world: World, folder: Path, prompts: list[Prompt], others: list[Prompt], count: int, only: Sequence[str], jobs: int
-) -> tuple[dict[str, Row], dict[str, np.ndarray]]:
-    """Record what is missing; return each row's images, and the other bank."""
-    wide = bank.parts(folder / "wide", others, seed=WIDE_SEED, candidates=WIDE, drafts=(DRAFTS,))
-    more = bank.parts(folder / "more", others, seed=WIDE_SEED, candidates=POOL - WIDE, first=WIDE)
-    banks = {
-        seed: bank.parts(folder / f"bank-{seed}", prompts, seed=seed, candidates=RECORDED) for seed in range(count)
+    world: World,
+    folder: Path,
+    prompts: list[Prompt],
+    wide: dict[str, np.ndarray],
+    count: int,
+    only: Sequence[str],
+    jobs: int,
+) -> dict[str, Row]:
+    """Record what is missing; return each row's images."""
+    schedules = {
+        name: calibrate(wide[name][:CHOSEN_ON, :CHOSEN_SEEDS], NFE, STEPS, most_candidates=RECORDED).stages
+        for name in bank.TRAINED
     }
+    seen = tuple(sorted({until for schedule in (HALVING, *schedules.values()) for _, until in schedule}))
+    cuts = "-".join(map(str, seen))
+    banks = [
+        bank.parts(folder / f"bank-{seed}-{cuts}", prompts, seed=seed, candidates=RECORDED, previewed=seen[:-1])
+        for seed in range(count)
+    ]
     searched = {
         (name, seed): bank.parts(
             folder / f"{name}-{seed}",
@@ -273,12 +297,7 @@ def collect(
         if name in only
         for seed in range(count)
     }
-    everything = [*wide, *more, *(part for seed in banks for part in banks[seed])]
-    everything += [part for some in searched.values() for part in some]
-    logging.info("about %d forwards in all", sum(part.forwards for part in everything) * STEPS)
-    bank.complete(everything, world.setting, jobs)
-    recorded_wide, beyond = bank.read(wide), bank.read(more)
-    recorded_wide |= {name: np.concatenate([recorded_wide[name], beyond[name]], axis=1) for name in bank.TRAINED}
+    bank.complete([part for some in (*banks, *searched.values()) for part in some], world.setting, jobs)
     train = of_net(world, f"proxy:{world.proxy}", real_frames(world, "train", 1000)[0], folder / "proxy-train")
     rows: dict[str, Row] = {}
     for seed in range(count):
@@ -286,7 +305,7 @@ def collect(
         pictures = list(recorded["image"].reshape(-1, *recorded["image"].shape[2:]))
         named = folder / f"proxy-{seed}-{len(prompts)}"
         candidates = of_net(world, f"proxy:{world.proxy}", pictures, named).reshape(*recorded["image"].shape[:2], -1)
-        one = Rows(recorded, recorded_wide, (candidates, train))
+        one = Rows(recorded, seen, schedules, wide, (candidates, train))
         for name in (name for name in RULES if name in only or name == "unguided"):
             kept = RULES[name](one)
             place = (np.arange(len(prompts)), kept.candidate)
@@ -296,7 +315,7 @@ def collect(
             found = bank.read(searched[name, seed])
             means = {judge: float(found[judge].mean()) for judge in ("irscore", "own", "realism", "nfe")}
             _enter(rows, name, found["image"], means)
-    return rows, recorded_wide
+    return rows
 
 
 def _enter(rows: dict[str, Row], name: str, pictures: np.ndarray, figures: dict[str, Any]) -> None:
@@ -394,7 +413,9 @@ def more_score(wide: dict[str, np.ndarray]) -> dict[str, Any]:
             "halving_nfe_for_random_336": equal[0] if equal else None,
             "halving_144_less_random_336": _interval(change),
             "halving_96_less_random_96": _interval(halving[NFE][0] - curve[:, CANDIDATES - 1]),
-            "preview_rank": {str(step): _rank(others[:, :, at], others[:, :, -1]) for at, step in enumerate(SEEN[:-1])},
+            "preview_rank": {
+                str(step): _rank(others[:, :, at], others[:, :, -1]) for at, step in enumerate(EVERY_STEP[:-1])
+            },
         }
     drafted, finished = wide[f"draft{DRAFTS}"][CHOSEN_ON:], wide[bank.TRAINED[0]][CHOSEN_ON:, :WIDE, -1]
     both = checked(np.stack([drafted, finished], axis=2))
@@ -450,7 +471,8 @@ def main() -> None:
     folder = options.data / "search-miniature" / identity
     prompts = chosen_prompts(world, options.images)
     others = chosen_prompts(world, options.wide)
-    rows, wide = collect(world, folder, prompts, others, options.seeds, only, options.jobs)
+    wide = measure(world, folder, others, options.jobs)
+    rows = collect(world, folder, prompts, wide, options.seeds, only, options.jobs)
     report = {
         "images": options.images,
         "seeds": options.seeds,
