@@ -99,7 +99,17 @@ def fsync(path: Path) -> None:
 def make_scratch(path: Path) -> None:
     """Make a folder for scratch, which need not outlive a loss of power."""
     with _operation("mkdir", path):
-        path.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                # By now another writer may have removed it, being empty; `exist_ok` would take that for a file.
+                with contextlib.suppress(FileNotFoundError):
+                    if stat.S_ISDIR(path.stat().st_mode):
+                        return
+                    raise
+            else:
+                return
 
 
 def make_folder(path: Path) -> None:

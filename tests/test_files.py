@@ -25,6 +25,28 @@ def test_a_file_appears_whole_and_leaves_no_scratch(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_scratch_is_made_although_another_writer_removes_it_meanwhile(tmp_path, monkeypatch):
+    folder, mkdir = tmp_path / "_tmp", os.mkdir
+    folder.mkdir()
+
+    def taken_then_gone(path, *mode):
+        try:
+            mkdir(path, *mode)
+        except FileExistsError:
+            folder.rmdir()
+            raise
+
+    monkeypatch.setattr(os, "mkdir", taken_then_gone)
+    files.make_scratch(folder)
+    assert folder.is_dir()
+
+
+def test_a_file_in_the_place_of_scratch_is_an_error(tmp_path):
+    (tmp_path / "_tmp").write_bytes(b"")
+    with pytest.raises(FileExistsError):
+        files.make_scratch(tmp_path / "_tmp")
+
+
 def test_an_exception_leaves_what_was_there(tmp_path):
     files.write_bytes(tmp_path / "a.bin", b"old")
     with pytest.raises(RuntimeError), files.placed(tmp_path / "a.bin") as temporary:
