@@ -116,7 +116,7 @@ def measure(size: small_flux.Size, pairs: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs of runs")
+    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of runs")
     options = parser.parse_args()
     report = measure(SMALL, options.pairs)
     print(

@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
+from scipy.linalg import lapack
 
 from irgen.errors import IrgenError
 
@@ -102,7 +102,7 @@ def frechet_distance(real: Statistics, generated: Statistics) -> float:
         IrgenError: one set has fewer than two features.
     """
     difference = real.mean - generated.mean
-    eigenvalues = np.linalg.eigvalsh(_congruent(real.factor, generated.covariance))
+    eigenvalues = np.linalg.eigvalsh(_congruent(real.factor, generated.covariance), UPLO="L")
     overlap = np.sqrt(eigenvalues.clip(min=0)).sum()
     return _distance(difference, np.trace(real.covariance) + np.trace(generated.covariance), overlap)
 
@@ -204,14 +204,13 @@ class _Weighted:
 
 
 def _congruent(factor: F64, matrix: F64) -> F64:
-    """Return F^T S F of a symmetric S; a triangular F costs half the products."""
+    """Return F^T S F of a symmetric S, of a triangular F in a quarter of the operations: its lower triangle alone."""
     if factor[0, 1:].any():
         return factor.T @ matrix @ factor
-    # BLAS reads columns first: to it the rows of F are the upper triangle of F^T.
-    upper = factor.T
-    left = blas.dtrmm(1.0, upper, matrix.T)
-    product: F64 = blas.dtrmm(1.0, upper, left, side=1, trans_a=1, overwrite_b=1)
-    return product
+    # LAPACK reads columns first: to it the rows of F are the upper triangle U = F^T, and U S U^T is what is wanted.
+    product, _ = lapack.dsygst(matrix.T, factor.T, itype=2, lower=0)
+    lower: F64 = product.T
+    return lower
 
 
 def _nuclear_norm(matrix: F64) -> float:
