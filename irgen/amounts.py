@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from irgen.settings import MINIATURE, CalibratedSearch, EnsembleChoice, Manifest, SamplesSettings, verifier_of
+from irgen.settings import (
+    MINIATURE,
+    CalibratedSearch,
+    EnsembleChoice,
+    Manifest,
+    SamplesSettings,
+    ZeroOrderSearch,
+    verifier_of,
+)
 
 Amount = Callable[[Manifest], float]
 
@@ -85,7 +93,12 @@ def _before(samples: SamplesSettings) -> int:
     search, guide = samples.search, samples.guide
     previews = search.prompts * search.noises if isinstance(search, CalibratedSearch) else 0
     ranked = guide.prompts * guide.candidates if isinstance(guide, EnsembleChoice) else 0
-    return (previews + ranked) * samples.steps
+    tried = 0
+    if isinstance(search, ZeroOrderSearch) and search.cosine is None:
+        from irgen.search.cosines import COSINES  # not at the top: it loads torch
+
+        tried = len(COSINES) * search.prompts * _search_nfe(samples)
+    return (previews + ranked) * samples.steps + tried
 
 
 WORK = {

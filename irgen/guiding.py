@@ -1,15 +1,16 @@
 """What a search needs before its first image: who judges, and by which schedule.
 
 Both may have to be measured on the real generator first. What was measured is kept in the samples' output, so that a
-resumed run goes on by it: `references.json`, among what an ensemble ranks, and `policy.json`, a calibrated schedule.
+resumed run goes on by it: `references.json`, among what an ensemble ranks, and `policy.json`, a calibrated schedule or
+cosine.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -22,14 +23,18 @@ from irgen.settings import (
     HalvingSearch,
     RandomSearch,
     SamplesSettings,
+    Search,
     SettledSearch,
     VerifierChoice,
+    ZeroOrderSearch,
 )
 
 if TYPE_CHECKING:
     from irgen.metrics.frechet import F64
     from irgen.search import Generator, Prompt, Verifier
     from irgen.verifiers.ensemble import Voice
+
+T = TypeVar("T")
 
 WEIGHT_FIELDS = frozenset({"model", "pretrained", "head", "weights", "tokenizer", "processor", "detector"})
 """Settings of verifiers that may name a file or folder."""
@@ -64,8 +69,13 @@ def _weights(name: str, fields: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 def prompts_measured(samples: SamplesSettings) -> int:
     """Return how many of a dataset's first prompts `load` and `settle` may measure on."""
-    both = (samples.guide, samples.search)
-    return max((each.prompts for each in both if isinstance(each, EnsembleChoice | CalibratedSearch)), default=0)
+    ranked = samples.guide.prompts if isinstance(samples.guide, EnsembleChoice) else 0
+    return max(ranked, samples.search.prompts if is_calibrated(samples.search) else 0)
+
+
+def is_calibrated(search: Search) -> TypeGuard[CalibratedSearch | ZeroOrderSearch]:
+    """Whether something of a search is to be measured before the first image."""
+    return isinstance(search, CalibratedSearch) or (isinstance(search, ZeroOrderSearch) and search.cosine is None)
 
 
 def load(
@@ -113,7 +123,7 @@ def load(
 def settle(
     generator: Generator[Any], verifier: Verifier, prompts: Sequence[Prompt], samples: SamplesSettings, out: Path
 ) -> SettledSearch:
-    """Return the search, a calibrated one with the schedule that its measurements call for.
+    """Return the search, a calibrated one with the schedule or the cosine that its measurements call for.
 
     Args:
         generator: makes the previews.
@@ -127,6 +137,8 @@ def settle(
         StoreError: a policy that was changed.
     """
     asked = samples.search
+    if isinstance(asked, ZeroOrderSearch):
+        return _with_cosine(generator, verifier, prompts, samples, asked, out) if asked.cosine is None else asked
     if not isinstance(asked, CalibratedSearch):
         return asked
     least = generator.steps * generator.nfe_per_forward
@@ -135,14 +147,50 @@ def settle(
             f"samples.search.nfe = {asked.nfe} is less than one image needs",
             f"Raise it to {least} at least: {generator.steps} steps x {generator.nfe_per_forward} NFE a forward.",
         )
-    path = out / POLICY
+    schedule = _kept(
+        out / POLICY,
+        lambda: _calibrated(generator, verifier, prompts, samples, asked),
+        lambda document: [(int(count), int(until)) for count, until in document["schedule"]],
+    )
+    return RandomSearch(candidates=schedule[0][0]) if len(schedule) == 1 else HalvingSearch(schedule=tuple(schedule))
+
+
+def _kept(path: Path, measure: Callable[[], dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> T:
+    """Return what was measured once and for all."""
     if not path.exists():
-        files.write_bytes(path, files.sealed(_calibrated(generator, verifier, prompts, samples, asked)))
+        files.write_bytes(path, files.sealed(measure()))
     try:
-        schedule = [(int(count), int(until)) for count, until in files.read_sealed(path)["schedule"]]
+        return read(files.read_sealed(path))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: damaged ({error})", "Remove it, and run the stage again.") from error
-    return RandomSearch(candidates=schedule[0][0]) if len(schedule) == 1 else HalvingSearch(schedule=tuple(schedule))
+
+
+def _with_cosine(
+    generator: Generator[Any],
+    verifier: Verifier,
+    prompts: Sequence[Prompt],
+    samples: SamplesSettings,
+    asked: ZeroOrderSearch,
+    out: Path,
+) -> ZeroOrderSearch:
+    from irgen.search import cosines
+
+    def tried() -> dict[str, Any]:
+        chosen, before = prompts[: asked.prompts], generator.nfe
+        log.info("calibrating: %d zero-order searches for each of %d prompts", len(cosines.COSINES), len(chosen))
+        scores = cosines.try_cosines(generator, verifier, chosen, asked, seed=samples.seed, batch=samples.batch_size)
+        alive = scores[:, np.isfinite(scores).all(axis=0)]
+        means = alive.mean(axis=1).tolist() if alive.size else []
+        return {
+            "prompts": alive.shape[1],
+            "calibration_nfe": generator.nfe - before,
+            "scores": [{"cosine": cosine, "score": mean} for cosine, mean in zip(cosines.COSINES, means, strict=False)],
+            "cosine": cosines.choose(scores),
+        }
+
+    cosine = _kept(out / POLICY, tried, lambda document: float(document["cosine"]))
+    log.info("zero-order search looks at a cosine of %g", cosine)
+    return asked.model_copy(update={"cosine": cosine})
 
 
 def _calibrated(

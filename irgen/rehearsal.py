@@ -27,6 +27,7 @@ from irgen.settings import (
     RandomSearch,
     SamplesSettings,
     VerifierBar,
+    ZeroOrderSearch,
 )
 from irgen.store import FINGERPRINT_DIGITS, Ref
 
@@ -137,6 +138,9 @@ def _searched(samples: SamplesSettings) -> dict[str, Any]:
         # Which schedule will be chosen is not known; it spends what best of N does.
         candidates = max(1, samples.search.nfe // samples.steps)
         document["search"] = {"algorithm": "random", "candidates": candidates}
+    if isinstance(samples.search, ZeroOrderSearch) and samples.search.cosine is None:
+        # Any cosine takes as long.
+        document["search"] |= {"cosine": 0}
     if isinstance(samples.guide, EnsembleChoice):
         document["guide"] |= {"prompts": 2, "candidates": 2}
     # So few captions may not give the wanted mix.

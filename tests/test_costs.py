@@ -94,6 +94,8 @@ def test_without_parts_everything_grows() -> None:
         ({"steps": 8}, 2),
         ({"search": {"algorithm": "halving", "schedule": [[8, 2], [1, 4]]}}, 1.5),
         ({"search": {"algorithm": "calibrated", "nfe": 12, "prompts": 10, "noises": 12}}, 2),
+        ({"search": {"algorithm": "zero_order", "warm_start": 1, "neighbours": 1, "iterations": 2, "cosine": None,
+                     "prompts": 8}}, 2),
         ({"guide": {"name": "ensemble", "members": [{"verifier": {"name": n}} for n in ("irscore", "realism")],
                     "prompts": 30, "candidates": 4}}, 2),
     ],

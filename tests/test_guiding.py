@@ -18,6 +18,7 @@ from irgen.settings import (
     RandomSearch,
     RealismChoice,
     SamplesSettings,
+    ZeroOrderSearch,
 )
 from tests.fakes import FakeGenerator, FakeVerifier
 
@@ -64,6 +65,26 @@ def test_a_changed_policy_is_refused(tmp_path):
     (tmp_path / "policy.json").write_text('{"schedule": [[99, 4]]}')
     with pytest.raises(StoreError, match=r"policy\.json: damaged"):
         guiding.settle(FakeGenerator(), FakeVerifier(), PROMPTS, CALIBRATED, tmp_path)
+
+
+def test_an_empty_cosine_is_settled_once_and_then_read(tmp_path):
+    search = ZeroOrderSearch(warm_start=2, neighbours=2, iterations=1, cosine=None, prompts=3)
+    asked = SamplesSettings(steps=4, search=search)
+    assert guiding.prompts_measured(asked) == 3
+    generator = FakeGenerator()
+    first = guiding.settle(generator, FakeVerifier(), PROMPTS, asked, tmp_path)
+    document = json.loads((tmp_path / "policy.json").read_text())
+    assert generator.nfe == document["calibration_nfe"] == 5 * 3 * (2 + 2) * 4
+    assert first == search.model_copy(update={"cosine": document["cosine"]})
+    again = FakeGenerator()
+    assert guiding.settle(again, FakeVerifier(), PROMPTS, asked, tmp_path) == first and again.nfe == 0
+
+
+def test_a_given_cosine_is_taken(tmp_path):
+    asked = SamplesSettings(steps=4, search=ZeroOrderSearch(cosine=0.9))
+    generator = FakeGenerator()
+    assert guiding.settle(generator, FakeVerifier(), PROMPTS, asked, tmp_path) == asked.search
+    assert generator.nfe == 0 and guiding.prompts_measured(asked) == 0
 
 
 def test_a_budget_below_one_image_says_the_least_needed(tmp_path):

@@ -40,6 +40,7 @@ def zero_order(
 
 def _neighbours(found: Found, settings: ZeroOrderSearch, seed: int, attempt: int, iteration: int) -> list[Recipe]:
     """Return the recipes around a prompt's pivot; where all candidates are dead, around the first."""
+    assert settings.cosine is not None, "settled before: irgen.guiding.settle"
     pivot = found.kept or found.candidates[0]
     directions = (
         seeds.derive(seed, found.prompt.index, f"neighbour/{iteration}/{number}", attempt)
