@@ -245,10 +245,10 @@ def read(parts: Sequence[Part]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([one[name] for one in loaded]) for name in loaded[0]}
 
 
-def parts(folder: Path, prompts: Sequence[Prompt], **what: Any) -> list[Part]:
-    """Cut prompts into parts of a folder."""
-    starts = range(0, len(prompts), PROMPTS_A_PART)
-    return [Part(folder / f"{at:05d}.npz", tuple(prompts[at : at + PROMPTS_A_PART]), **what) for at in starts]
+def parts(folder: Path, prompts: Sequence[Prompt], each: int = PROMPTS_A_PART, **what: Any) -> list[Part]:
+    """Cut prompts into parts of a folder, of so many prompts each."""
+    starts = range(0, len(prompts), each)
+    return [Part(folder / f"{at:05d}.npz", tuple(prompts[at : at + each]), **what) for at in starts]
 
 
 def halved(previews: np.ndarray, seen: Sequence[int], schedule: Sequence[tuple[int, int]]) -> tuple[np.ndarray, int]:

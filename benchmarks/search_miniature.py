@@ -60,6 +60,8 @@ noises than best of 42 takes: among the same 42 no schedule could find a better 
 CHOSEN_ON, CHOSEN_SEEDS, RANKED_ON, RANKED_EACH = 20, 32, 24, 4
 JUDGES = ("scenenet", "random-conv")
 SHARD = 32
+PROMPTS_A_SEARCH = 24
+"""So many that a round's candidates, two of a prompt at least, fill whole batches."""
 RESAMPLINGS = 100
 SEARCHES = {
     "zero_order": ZeroOrderSearch(warm_start=4, neighbours=4, iterations=2),
@@ -289,6 +291,7 @@ def collect(
         (name, seed): bank.parts(
             folder / f"{name}-{seed}",
             prompts,
+            each=PROMPTS_A_SEARCH,
             seed=seed,
             candidates=CANDIDATES,
             search=json.dumps({"search": SEARCHES[name].model_dump()}),
