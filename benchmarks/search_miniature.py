@@ -6,8 +6,8 @@
 
 The miniature's stages are built (or taken) in DATA; a second verifier learns the generator's own samples and their
 previews besides. For each seed 16 noises of each prompt are denoised once and recorded (`candidate_bank`): all keep
-rules of independent noises are replayed on them, zero_order and paths really run. All rows but `select_all` of 12 and
-`unguided` of 1 have the same 96 NFE an image: 12 candidates x 8 steps. A row `own_...` is led by the second verifier.
+rules of independent noises are replayed on them, zero_order and paths really run. All rows but `unguided` have the same
+96 NFE an image, 12 candidates x 8 steps; paths comes to 92. A row `own_...` is led by the second verifier.
 
 Every row is judged by FID, precision and recall against captioned *test* frames at equal N, under two nets that no
 search used: scenenet and random-conv. Selection matches real *train* frames in features of a third net, taught on
@@ -15,7 +15,7 @@ train frames alone. `fid_gain` is the relative gain over unguided, mean of the s
 resampled videos and prompts. `more_score_per_nfe` compares halving and drafts (coarse denoisings of the same noises)
 with random search of up to 42 candidates, of 64 recorded, on prompts that the schedules were not chosen on.
 
-Recording makes about 290,000 forwards at the defaults: some 45 minutes of two quiet cores. Each row's figures come
+Recording makes about 310,000 forwards at the defaults: some 55 minutes of two quiet cores. Each row's figures come
 from parts that lie in DATA/search-miniature and are never made twice.
 """
 
