@@ -49,6 +49,7 @@ class Dit:
         self.levels = diffusion_levels(pipeline.scheduler, steps)
         self.guidance = max(1.0, guidance)
         self.denoiser: torch.nn.Module = pipeline.transformer
+        self._dtype: torch.dtype = pipeline.transformer.dtype
         self._pipeline = pipeline
         self._classes: int = config.num_embeds_ada_norm
 
@@ -80,9 +81,7 @@ class Dit:
     def forward(self, x: torch.Tensor, times: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the predicted noise; the variance that the network predicts beside it is of no use here."""
         transformer = self._pipeline.transformer
-        predicted = transformer(x.to(transformer.dtype), timestep=times, class_labels=rows["label"], return_dict=False)[
-            0
-        ]
+        predicted = transformer(x.to(self._dtype), timestep=times, class_labels=rows["label"], return_dict=False)[0]
         return predicted[:, : self.latent_shape[0]].float()
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:

@@ -23,18 +23,17 @@ class Flow:
     Attributes:
         transformer: on the device where it shall run.
         guidance: embedded guidance; without effect on a base that is not guidance-distilled.
-        dtype: of the transformer's weights.
+        dtype, device: of the transformer's weights.
     """
 
     def __init__(self, transformer: FluxTransformer2DModel, guidance: float, latent_shape: tuple[int, ...]) -> None:
         self.transformer = transformer
         self.guidance = guidance
-        # A model's `dtype` walks through all its modules: it is looked up once, not for every forward.
+        # A model's `dtype` and `device` walk through all its modules: looked up once, not for every forward.
         self.dtype: torch.dtype = transformer.dtype
+        self.device: torch.device = transformer.device
         _, height, width = latent_shape
-        self._image_ids = FluxPipeline._prepare_latent_image_ids(
-            1, height // 2, width // 2, transformer.device, self.dtype
-        )
+        self._image_ids = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, self.device, self.dtype)
 
     def velocity(self, latents: torch.Tensor, sigmas: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the velocity noise - x0, float32 [B, C, h, w].

@@ -46,6 +46,7 @@ class PixArt:
         self.guidance = max(1.0, guidance)
         self.denoiser: torch.nn.Module = pipeline.transformer
         self.encoders: tuple[torch.nn.Module, ...] = (pipeline.text_encoder,)
+        self._dtype: torch.dtype = pipeline.transformer.dtype
         self._pipeline = pipeline
         self._tokens = base.max_sequence_length
 
@@ -65,9 +66,8 @@ class PixArt:
 
     def forward(self, x: torch.Tensor, times: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Return the predicted noise; the variance that the network predicts beside it is of no use here."""
-        transformer = self._pipeline.transformer
-        predicted = transformer(
-            x.to(transformer.dtype),
+        predicted = self._pipeline.transformer(
+            x.to(self._dtype),
             encoder_hidden_states=rows["prompt"],
             encoder_attention_mask=rows["mask"],
             timestep=times,

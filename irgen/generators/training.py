@@ -131,7 +131,7 @@ class Trainer:
 
     def _loss(self, positions: range) -> torch.Tensor:
         """Return the mean squared error of the velocity, for examples at the given positions of the run."""
-        device = self.flow.transformer.device
+        device = self.flow.device
         drawn = [self._draw(position) for position in positions]
         x0, noise, even = (torch.stack(parts) for parts in list(zip(*drawn, strict=True))[1:])
         sigmas = shifted(self.scheduler, even, tuple(x0.shape[1:]))
