@@ -238,6 +238,13 @@ def test_smaller_budgets_are_measured_on_what_they_would_have_kept(
     assert 0 < generator.nfe < 2 * 10 * 4, "only what is not stored is made again"
 
 
+@pytest.mark.parametrize("name", ["unguided", "guided", "worst"])
+def test_no_keys_read_no_images(inputs: Inputs, name: str) -> None:
+    # A chunk of a budget's images may hold none that was stored.
+    one = sets.generated_sets(inputs.samples, inputs.captions, inputs.frames)[name]
+    assert list(one.read([])) == []
+
+
 def sets_of_guided(inputs: Inputs) -> tuple[str, ...]:
     made_sets = sets.generated_sets(inputs.samples, inputs.captions, inputs.frames)
     everything = {**sets.frame_sets(inputs.frames, inputs.captions), **made_sets}
