@@ -8,6 +8,7 @@ import numpy as np
 
 from irgen import seeds
 from irgen.captions import rules
+from irgen.captions.agreement import read
 from irgen.errors import SettingsError
 
 MANY = 3
@@ -20,8 +21,6 @@ NAMES = (*rules.TIMES, *rules.PLACES, *IN_BOXES)
 
 def features(caption: str) -> frozenset[str]:
     """Return what a caption has of `NAMES`."""
-    from irgen.verifiers.agreement import read  # not at the top: its package loads torch
-
     groups, nobody = read(caption)
     found = {name for words in (rules.TIMES, rules.PLACES) for name, word in words.items() if word in caption}
     found |= {group.label if group.label in IN_BOXES else "person" for group in groups}

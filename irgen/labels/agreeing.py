@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from irgen.labels.teachers import Teachers
+from irgen.captions import rules
+from irgen.captions.agreement import CYCLIST, PERSON, agreement, read
+from irgen.labels.detectors import SOURCE
 from irgen.records import Box, LabelledBox
-from irgen.verifiers.agreement import agreement
-from irgen.verifiers.detector import Detection
 
 
-class AgreedOn:
-    """A `verifiers.detector.Detector`: what both teachers find surely.
+def doubt_untold(caption: str, boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
+    """Turn the boxes of classes that a caption leaves out into boxes to be ignored.
 
-    Args:
-        teachers: the two.
+    An image is drawn after its caption: of what is not told there is seldom any. A caption that tells neither objects
+    nor that nobody is there, or classes that captions do not tell, say nothing; nor does it doubt what the image was
+    started from.
     """
-
-    def __init__(self, teachers: Teachers) -> None:
-        self._teachers = teachers
-
-    def detect(self, images: np.ndarray) -> list[list[Detection]]:
-        """Find objects in uint8 [B, H, W, 3], a list each."""
-        return [detections(own) for own in self._teachers.label(images)]
-
-
-def detections(boxes: Sequence[LabelledBox]) -> list[Detection]:
-    """Return what is not to be ignored as a detector's finds."""
-    return [
-        Detection(Box(box.label, box.x_px, box.y_px, box.w_px, box.h_px), box.score) for box in boxes if not box.ignore
-    ]
+    told, nobody = read(caption)
+    if not told and not nobody:
+        return list(boxes)
+    untold = {label for label, nouns in rules.NOUNS.items() if not re.search(rf"\b({'|'.join(nouns)})\b", caption)}
+    if nobody:
+        untold |= {PERSON, CYCLIST}
+    return [replace(box, ignore=True) if box.source == SOURCE and box.label in untold else box for box in boxes]
 
 
 def agreements(
@@ -39,9 +33,13 @@ def agreements(
 ) -> list[float]:
     """Return for each image, 0 to 1, the mean of how well its boxes' count and places fit its caption.
 
-    See `irgen.verifiers.agreement.agreement`; 1 where the caption says nothing that could be checked.
+    See `irgen.captions.agreement.agreement`; 1 where the caption says nothing that could be checked.
     """
     return [
-        sum(agreement(caption, detections(own), width_px, height_px)) / 2
+        sum(agreement(caption, _sure(own), width_px, height_px)) / 2
         for caption, own in zip(captions, boxes, strict=True)
     ]
+
+
+def _sure(boxes: Sequence[LabelledBox]) -> list[Box]:
+    return [Box(box.label, box.x_px, box.y_px, box.w_px, box.h_px) for box in boxes if not box.ignore]

@@ -11,6 +11,8 @@ from irgen.records import Box, LabelledBox
 
 SAME_IOU = 0.5
 """Overlap from which two boxes are of one object."""
+PART = 0.7
+"""Share of a box that lies inside another of its class, from which on it is a part of that object."""
 
 
 def corners(boxes: Sequence[Box | LabelledBox]) -> np.ndarray:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from irgen.labels.boxes import SAME_IOU, iou, share_inside
 from irgen.records import Box, LabelledBox
 
 NEVER = 2.0
 """A score from which on nothing is trusted: none is so high."""
+EDGE = 1e-6
+"""Nearer to 0 or 1 no score is told apart."""
 FEWEST = 10
 """Right boxes without which nothing is trusted, however few the wrong ones."""
 TABLE_SCORES = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -55,10 +58,14 @@ class Outcomes:
         return float(np.append(best, 0.0)[places].mean())
 
     def threshold(self, precision: float) -> float:
-        """Return the least score from which on so many are right, or `NEVER`."""
-        last = np.diff(self.scores, append=-np.inf) != 0  # of those of one score
-        fit = np.flatnonzero(last & (self.precision() >= precision) & (self.right.cumsum() >= FEWEST))
-        return float(self.scores[fit[-1]]) if len(fit) else NEVER
+        """Return the score at which so many are right, by `curve`, or `NEVER`.
+
+        Not that from which on so many are right altogether: there the surest would answer for the doubtful.
+        """
+        slope, intercept = self.curve()
+        wanted = float(logit(precision)) - intercept
+        least = float(expit(wanted / slope)) if slope > 0 else NEVER if wanted > 0 else 0.0
+        return least if self.right[self.scores >= least].sum() >= FEWEST else NEVER
 
     def table(self) -> list[dict[str, float]]:
         """Return precision and recall of what scores at least .05, .1, ..., .95."""
@@ -76,14 +83,25 @@ class Outcomes:
             )
         return rows
 
-    def curve(self) -> list[list[float]]:
-        """Return how likely a box of a score is right: [raw score, share], both rising, by isotonic regression."""
-        if not len(self.scores):
-            return [[0.0, 0.0], [1.0, 0.0]]
-        rising = self.scores[::-1]
-        fit = isotonic_regression(self.right[::-1].astype(np.float64)).x
-        ends = np.flatnonzero(np.diff(fit, prepend=-1.0, append=2.0)[:-1] != 0)
-        return [[float(rising[one]), float(fit[one])] for one in ends]
+    def curve(self) -> list[float]:
+        """Return how likely a box of a score is right, for `likelihood`: slope and intercept of a logistic regression.
+
+        It is smooth, so that a threshold does not jump with a handful of boxes, and never falls. With the targets of
+        Platt (1999) a few right boxes do not make certainty.
+        """
+        hits = int(self.right.sum())
+        if not hits:
+            return [0.0, float(logit(EDGE))]
+        raw = _logit(self.scores)
+        target = np.where(self.right, (hits + 1) / (hits + 2), 1 / (len(raw) - hits + 2))
+
+        def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+            fit = line[0] * raw + line[1]
+            off = expit(fit) - target
+            return float(np.mean(np.logaddexp(0, fit) - target * fit)), np.array([np.mean(off * raw), np.mean(off)])
+
+        found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)])
+        return [float(one) for one in found.x]
 
 
 def outcomes(found: Sequence[Sequence[LabelledBox]], truth: Sequence[Sequence[Box]], label: str) -> Outcomes:
@@ -117,10 +135,14 @@ def _verdicts(mine: Sequence[LabelledBox], wanted: Sequence[Box], ignored: Seque
     return verdicts
 
 
-def likelihood(curve: Sequence[Sequence[float]], score: float) -> float:
-    """Return how likely a box of a raw score is right: the last step of a curve that it reaches."""
-    reached = [share for raw, share in curve if score >= raw]
-    return float(reached[-1]) if reached else float(curve[0][1])
+def likelihood(curve: Sequence[float], score: float) -> float:
+    """Return how likely a box of a raw score is right, by the slope and intercept of `Outcomes.curve`."""
+    slope, intercept = curve
+    return float(expit(slope * _logit(score) + intercept))
+
+
+def _logit(scores: np.ndarray | float) -> Any:
+    return logit(np.clip(scores, EDGE, 1 - EDGE))
 
 
 def summary(outcomes_of: Mapping[str, Outcomes]) -> dict[str, Any]:

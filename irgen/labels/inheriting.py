@@ -12,13 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from irgen.labels.boxes import SAME_IOU, iou, pairs, share_inside
+from irgen.labels.boxes import PART, SAME_IOU, iou, pairs, share_inside
 from irgen.labels.voting import BOTH, Vote
 from irgen.records import Box, LabelledBox
 
 MOVED_IOU = 0.3
-PART = 0.7
-"""Share of a box that lies inside another of its class, from which on it is a part of that object."""
 
 
 def inherit(

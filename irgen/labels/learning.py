@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from irgen import seeds
@@ -29,6 +30,12 @@ NOISE = 0.03
 """Greatest standard deviation of added noise, gray levels 0 to 1."""
 ZOOM = 0.2
 """An image is enlarged by up to this share, about a random place."""
+BLURRED, BLUR_PX = 0.5, 1.3
+"""Share of the images that are blurred, and the greatest standard deviation: generated images are seldom sharp."""
+CONTRAST = 0.5
+"""Half width of the logarithm of a change of contrast about the image's mean."""
+BLOTCHES, BLOTCH_PX = 0.05, 1.2
+"""Greatest standard deviation of added blotches, gray levels 0 to 1, and of the blur that makes them of noise."""
 LEAST_SEEN = 0.4
 """A box that a zoom leaves less of is left out."""
 
@@ -127,7 +134,7 @@ def _schedule(done: float) -> float:
 def _varied(
     image: np.ndarray, corner_px: np.ndarray, labels: np.ndarray, seed: int, position: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mirror, zoom and change the gain of one image: float32 [H, W] in 0..1, its boxes and their classes."""
+    """Mirror, zoom, spoil and change the gain of one image: float32 [H, W] in 0..1, its boxes and their classes."""
     random = seeds.generator(seed, position, "detector-example")
     flip, zoom, across, down, gain, offset, gamma, noise = random.random(8)
     height, width = image.shape
@@ -146,7 +153,20 @@ def _varied(
     pixels = np.clip(pixels, 1e-6, 1) ** np.exp(GAMMA * (2 * gamma - 1))
     pixels = pixels * (1 + GAIN * (2 * gain - 1)) + OFFSET * (2 * offset - 1)
     pixels = pixels + NOISE * noise * random.standard_normal(pixels.shape, dtype=np.float32)
-    return pixels.clip(0, 1).astype(np.float32), boxes[seen].astype(np.float32), labels[seen]
+    pixels = _spoilt(pixels.clip(0, 1).astype(np.float32), seed, position)
+    return pixels, boxes[seen].astype(np.float32), labels[seen]
+
+
+def _spoilt(pixels: np.ndarray, seed: int, position: int) -> np.ndarray:
+    """Give a real image, float32 [H, W] in 0..1, what generated ones suffer from: blur, other contrasts, blotches."""
+    random = seeds.generator(seed, position, "detector-blur")
+    blurred, blur, contrast, blotched = random.random(4)
+    if blurred < BLURRED:
+        pixels = gaussian_filter(pixels, BLUR_PX * blur)
+    mean = pixels.mean()
+    pixels = np.clip(mean + (pixels - mean) * np.exp(CONTRAST * (2 * contrast - 1)), 0, 1)
+    blotches = gaussian_filter(random.standard_normal(pixels.shape), BLOTCH_PX)
+    return np.clip(pixels + BLOTCHES * blotched * blotches / blotches.std(), 0, 1).astype(np.float32)
 
 
 def _cut_out(pixels: np.ndarray, left: float, top: float, factor: float) -> np.ndarray:

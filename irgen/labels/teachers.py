@@ -1,8 +1,9 @@
 """Two detectors of different architectures that learnt on real infrared, and what they agree on.
 
-What both find (IoU >= .5) is a box where its score reaches the class's threshold: the least from which on as many as
-`precision` of such boxes are right on held-out videos. What only one finds, or both with a lower score, is an ignore
-box where it is right often enough to matter, and else nothing. A box's score is how likely it is right.
+What both find (IoU >= .5) is a box where its score reaches the class's threshold: the least at which as many as
+`precision` of the boxes of about that score are right on held-out videos. What only one finds, or both with a lower
+score, is an ignore box where it is right often enough to matter, and else nothing. A box's score is how likely it is
+right.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from irgen.images import resize
 from irgen.labels import calibration, detectors
 from irgen.labels.calibration import Outcomes
 from irgen.labels.detectors import Detector
-from irgen.labels.voting import BOTH, Vote, votes
+from irgen.labels.voting import BOTH, Vote, doubt_nested, votes
 from irgen.records import Box, LabelledBox
 
 CALIBRATION = "calibration.json"
@@ -35,13 +36,13 @@ class Teachers:
 
     Attributes:
         detectors: the two.
-        curves: by voter and class: [raw score, share that is right].
+        curves: by voter and class: how likely a box of a raw score is right; see `calibration.likelihood`.
         thresholds: by class: least raw score of what both find to be a box.
         ignore_from: least likelihood of an ignore box.
     """
 
     detectors: tuple[Detector, Detector]
-    curves: Mapping[str, Mapping[str, list[list[float]]]]
+    curves: Mapping[str, Mapping[str, list[float]]]
     thresholds: Mapping[str, float]
     ignore_from: float
 
@@ -53,14 +54,16 @@ class Teachers:
     def votes(self, images: np.ndarray) -> list[list[Vote]]:
         """Find what either sees in uint8 [B, H, W] or [B, H, W, 3]; scores become likelihoods.
 
-        Where both found a box surely enough, it is not to be ignored; all others are. Images of another size than the
-        detectors learnt on are resized, and boxes are in the pixels of what was given.
+        Where both found a box surely enough, and none surer of its class holds it or lies in it, it is not to be
+        ignored; all others are. Images of another size than the detectors learnt on are resized, and boxes are in the
+        pixels of what was given.
         """
         height, width = self.detectors[0].size_px
         gray = np.stack([resize(image, width, height) for image in detectors.to_gray(images)])
         found = [one.detect(gray) for one in self.detectors]
         scale = images.shape[2] / width, images.shape[1] / height
-        return [[_scaled(self._judged(vote), *scale) for vote in votes(*both)] for both in zip(*found, strict=True)]
+        judged = [doubt_nested([self._judged(vote) for vote in votes(*both)]) for both in zip(*found, strict=True)]
+        return [[_scaled(vote, *scale) for vote in own] for own in judged]
 
     def label(self, images: np.ndarray) -> list[list[LabelledBox]]:
         """Return the boxes of uint8 [B, H, W] or [B, H, W, 3], those to be ignored among them."""
@@ -122,7 +125,7 @@ def calibrate(
         pair: of equal classes.
         images: uint8 [N, H, W].
         truth: boxes of each image.
-        precision: share of boxes that are to be right.
+        precision: share of the boxes of about one score that must be right for them to be learnt.
         ignore_from: see `Teachers`.
 
     Returns:
@@ -132,7 +135,7 @@ def calibrate(
     joint = [votes(*both) for both in zip(*found, strict=True)]
     by_voter = [[[vote.box for vote in own if vote.voter == voter] for own in joint] for voter in (0, 1, BOTH)]
     judged = {voter: _by_class(boxes, truth, pair[0].classes) for voter, boxes in zip(VOTERS, by_voter, strict=True)}
-    curves: dict[str, dict[str, list[list[float]]]] = {
+    curves: dict[str, dict[str, list[float]]] = {
         voter: {label: one.curve() for label, one in own.items()} for voter, own in judged.items()
     }
     thresholds = {label: one.threshold(precision) for label, one in judged[VOTERS[BOTH]].items()}

@@ -43,7 +43,11 @@ class TeachersSettings(Settings):
         description="The source's class -> the name that is learnt, or `ignore`; others keep their names.",
     )
     precision: float = Field(
-        0.96, gt=0, lt=1, description="Share of the boxes of a class that must be right on held-out frames."
+        0.85,
+        gt=0,
+        lt=1,
+        description="Share that must be right on held-out frames among a class's boxes of about one score; others are "
+        "to be ignored.",
     )
     ignore_from: float = Field(
         0.15, ge=0, lt=1, description="What is less likely right than that is not even an ignore box."

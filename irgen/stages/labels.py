@@ -24,7 +24,7 @@ from irgen.settings import LabelsSettings
 from irgen.shards import Record, parts, read_shard
 from irgen.starting import Start
 
-VERSION = 1
+VERSION = 2
 LABELS = "labels.parquet"
 NONE, TEACHER = "none", "teacher"
 SCHEMA = pa.schema(
@@ -98,7 +98,7 @@ def _unlabelled(records: Sequence[Record]) -> list[Row]:
 
 
 def _labeller(labels: LabelsSettings, teachers: Path) -> Labeller:
-    from irgen.labels.agreeing import agreements
+    from irgen.labels.agreeing import agreements, doubt_untold
     from irgen.labels.examples import mapped_boxes
     from irgen.labels.inheriting import inherit
     from irgen.labels.teachers import Teachers
@@ -119,6 +119,7 @@ def _labeller(labels: LabelsSettings, teachers: Path) -> Labeller:
                 modes.append(start.mode)
                 before = mapped_boxes(start.boxes_px(*size_px), classes)
                 found.append(inherit(before, votes, start.mode, judge.ignore_from, judge.classes))
+        found = [doubt_untold(record.caption, own) for record, own in zip(records, found, strict=True)]
         fits = agreements([record.caption for record in records], found, *size_px)
         return [_row(*each) for each in zip(records, modes, found, fits, strict=True)]
 

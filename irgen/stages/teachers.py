@@ -13,7 +13,7 @@ from irgen.settings import LabelsSettings, TeachersSettings
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
 
 def externals(teachers: TeachersSettings, labels: LabelsSettings) -> dict[str, str]:

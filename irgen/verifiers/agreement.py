@@ -1,30 +1,18 @@
-"""Detector agreement: whether what is found in an image is as many, and where, as its caption says.
-
-Captions are read by the wording of `irgen.captions.rules`; phrases of other words are passed over. Nothing is held
-against an image of which the caption is silent: cars count only where the caption tells cars, people only where it
-tells people, cyclists, or that there is nobody.
-"""
+"""Detector agreement: whether what is found in an image is as many, and where, as its caption says."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from irgen.captions import rules
-from irgen.captions.rules import Group
-from irgen.records import Box, Frame
+from irgen.captions.agreement import agreement
+from irgen.labels.teachers import Teachers
+from irgen.records import Box
 from irgen.search.interface import Scores
 from irgen.settings import AgreementChoice
 from irgen.verifiers.batches import check_pairs
 from irgen.verifiers.detector import Detection, Detector, TransformersDetector
-
-PERSON, CYCLIST = "person", "cyclist"
-CROWD_LEAST = 2
-"""Persons in a group of people, at least; there may be any number more."""
-MANY_LEAST = len(rules.NUMBERS) + 1
 
 
 class Agreement:
@@ -51,95 +39,30 @@ class Agreement:
         check_pairs(images, captions)
         height_px, width_px = images.shape[1:3]
         pairs = [
-            agreement(caption, found, width_px, height_px)
+            agreement(caption, [detection.box for detection in found], width_px, height_px)
             for caption, found in zip(captions, self._detector.detect(images), strict=True)
         ]
         count, place = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
         return Scores((count + place) / 2, {"agreement_count": count, "agreement_place": place})
 
 
-def agreement(caption: str, found: Sequence[Detection], width_px: int, height_px: int) -> tuple[float, float]:
-    """Compare what was found with a caption.
+class AgreedOn:
+    """A detector: what both teachers find surely.
 
-    Returns:
-        Count: right objects over those told or found too many (min over max, summed over classes). Place: share of the
-        objects whose distance or side is told that were found there. Both are 1 where nothing is told.
+    Args:
+        teachers: the two.
     """
-    told, nobody = read(caption)
-    seen = rules.group(_frame([detection.box for detection in found], width_px, height_px))
-    ranges = _ranges(told, nobody)
-    right = total = 0.0
-    for label, (least, most) in ranges.items():
-        number = _number(label, seen)
-        right += min(least, number)
-        total += least + max(0.0, number - most)
-    placed = [group for group in told if group.distance or group.side]
-    hits = sum(min(_least(group), _number(_counted_as(group.label), _at(group, seen))) for group in placed)
-    wanted = sum(_least(group) for group in placed)
-    count = right / total if total else 1.0
-    return count, hits / wanted if wanted else count if ranges else 1.0
 
+    def __init__(self, teachers: Teachers) -> None:
+        self._teachers = teachers
 
-def read(caption: str) -> tuple[list[Group], bool]:
-    """Return the groups that a caption tells (13 stands for "many"; size is not told), and whether it says nobody."""
-    groups = []
-    for number, noun, distance, side in _PHRASE.findall(caption):
-        label, count = _LABELS[noun], _COUNTS[number]
-        groups.append(Group(label, count, distance, _SIDES.get(side, ""), 0.0))
-    return groups, bool(_NOBODY.search(caption))
-
-
-def _ranges(told: Sequence[Group], nobody: bool) -> dict[str, tuple[float, float]]:
-    """Return for each class to be counted the least and the most that fits."""
-    labels = {_counted_as(group.label) for group in told}
-    if nobody or labels & {PERSON, CYCLIST}:
-        labels |= {PERSON, CYCLIST}
-    ranges = {}
-    for label in sorted(labels):
-        own = [group for group in told if _counted_as(group.label) == label]
-        open_ended = any(group.label == rules.CROWD or group.count == MANY_LEAST for group in own)
-        least = float(sum(_least(group) for group in own))
-        ranges[label] = (least, math.inf if open_ended else least)
-    return ranges
-
-
-def _number(label: str, seen: Sequence[Group]) -> int:
-    return sum(_least(group) for group in seen if _counted_as(group.label) == label)
-
-
-def _least(group: Group) -> int:
-    """Return how many objects a group stands for, at least."""
-    return group.count * (CROWD_LEAST if group.label == rules.CROWD else 1)
-
-
-def _counted_as(label: str) -> str:
-    return PERSON if label == rules.CROWD else label
-
-
-def _at(told: Group, seen: Sequence[Group]) -> list[Group]:
-    """Return the groups that stand where the caption says, as far as it says."""
-    return [group for group in seen if told.distance in ("", group.distance) and told.side in ("", group.side)]
-
-
-def _frame(boxes: Sequence[Box], width_px: int, height_px: int) -> Frame:
-    """Dress boxes as a frame, so that distance and side are what they are in captions."""
-    return Frame("", "", "train", "", "", "", "", "", "", "", "", width_px, height_px, tuple(boxes))
-
-
-_COUNTS = {word: number for number, word in enumerate(rules.NUMBERS, start=1)} | {rules.MANY: MANY_LEAST, "a": 1}
-_LABELS = {noun: label for label, nouns in rules.NOUNS.items() for noun in nouns} | {
-    "group of people": rules.CROWD,
-    "groups of people": rules.CROWD,
-}
-_SIDES = {phrase: side for side, phrases in rules.SIDES.items() for phrase in phrases}
-
-
-def _any_of(words: Sequence[str]) -> str:
-    return "|".join(sorted(words, key=len, reverse=True))
-
-
-_PHRASE = re.compile(
-    rf"\b({_any_of(list(_COUNTS))}) ({_any_of(list(_LABELS))})\b"
-    rf"(?: ({_any_of(rules.DISTANCES)})\b)?(?: ({_any_of(list(_SIDES))})\b)?"
-)
-_NOBODY = re.compile(r"\bnobody\b|\bwithout people\b")
+    def detect(self, images: np.ndarray) -> list[list[Detection]]:
+        """Find objects in uint8 [B, H, W, 3], a list each."""
+        return [
+            [
+                Detection(Box(box.label, box.x_px, box.y_px, box.w_px, box.h_px), box.score)
+                for box in own
+                if not box.ignore
+            ]
+            for own in self._teachers.label(images)
+        ]

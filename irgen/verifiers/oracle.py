@@ -80,12 +80,6 @@ class InceptionOracle:
         self._negative_entropy += float(_negative_entropies(rows).sum())
 
 
-def inception_score(probabilities: F64) -> float:
-    """Return exp(E KL(p(y|x) || p(y))) >= 1 of class probabilities [N, K], N >= 1, without splits."""
-    rows = checked(probabilities)
-    return float(np.exp(_negative_entropies(rows).mean() - _negative_entropies(rows.mean(axis=0))))
-
-
 def _negative_entropies(probabilities: F64) -> F64:
     """Return sum p ln p over the last axis; 0 ln 0 is 0."""
     logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))

@@ -82,9 +82,8 @@ def _single(chosen: SingleChoice, trained: Path, teachers: Path | None) -> Verif
         verifier: Verifier = chosen.made().load(trained)
         return verifier
     if teachers and isinstance(chosen, AgreementChoice) and chosen.detector == settings.TEACHERS:
-        from irgen.labels.agreeing import AgreedOn
         from irgen.labels.teachers import Teachers
-        from irgen.verifiers.agreement import Agreement
+        from irgen.verifiers.agreement import AgreedOn, Agreement
 
         return Agreement(AgreedOn(Teachers.load(teachers)))
     module, name = CLASSES[chosen.name].split(".")

@@ -1,6 +1,8 @@
-"""The hand audit that is stored with the project."""
+"""The hand audits that are stored with the project."""
 
 from pathlib import Path
+
+import pytest
 
 from irgen.audit import Answers
 
@@ -13,17 +15,29 @@ def told(figure: dict, bold: str = "") -> str:
     return f"{bold}{figure['value']:.2f}{bold} [{low:.2f}, {high:.2f}]"
 
 
-def test_its_pages_tell_what_the_answers_give():
-    figures = Answers.read(STUDY / "answers.json").figures()
-    page, labels = STUDY.with_suffix(".md").read_text(), (PAGES / "labels.md").read_text()
-    assert figures["images"] == 100 and f"{figures['boxes']} boxes, {figures['recall']['n']} objects" in page
+@pytest.mark.parametrize(("name", "images"), [("answers.json", 100), ("second.json", 114)])
+def test_its_page_tells_what_the_answers_give(name: str, images: int):
+    figures = Answers.read(STUDY / name).figures()
+    page = STUDY.with_suffix(".md").read_text()
+    assert name in page
+    assert figures["images"] == images and f"{figures['boxes']} boxes, {figures['recall']['n']} objects" in page
     assert f"| {told(figures['precision'], '**')} | {told(figures['recall'], '**')} |" in page
-    assert f"| {told(figures['precision'])} | {told(figures['recall'])} |" in labels
     for row in figures["by_class"]:
         if row["label"] != "cyclist":
             assert f"| {told(row['precision'])} | {told(row['recall'])} |" in page
-            assert f"| {told(row['precision'])} | {told(row['recall'])} |" in labels
-    for row in figures["by_score"]:
+
+
+def test_scores_of_the_first_are_told():
+    page = STUDY.with_suffix(".md").read_text()
+    for row in Answers.read(STUDY / "answers.json").figures()["by_score"]:
         if row["min_score"] in (0.8, 0.9):
             n, values = row["precision"]["n"], [row[name]["value"] for name in ("precision", "recall")]
             assert f"{n} boxes | {values[0]:.2f} | {values[1]:.2f} |" in page
+
+
+def test_the_labels_page_tells_the_second():
+    figures = Answers.read(STUDY / "second.json").figures()
+    labels = (PAGES / "labels.md").read_text()
+    assert f"{figures['boxes']} boxes in {figures['images']} images" in labels
+    for row in (figures, *(row for row in figures["by_class"] if row["label"] != "cyclist")):
+        assert f"| {told(row['precision'])} | {told(row['recall'])} |" in labels

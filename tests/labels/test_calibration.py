@@ -35,10 +35,24 @@ def test_average_precision_of_closed_forms() -> None:
     assert judged(objects=3).average_precision() == 0
 
 
-def test_the_threshold_is_the_lowest_score_that_keeps_the_precision() -> None:
-    one = judged(*[True] * 18, False, False, False, True)
-    assert one.threshold(0.9) == pytest.approx(0.99 - 0.01 * 19)
-    assert judged(*[True] * 12, *[False] * 30).threshold(0.99) == pytest.approx(0.99 - 0.01 * 11)
+def drawn(likely, count: int = 4000) -> Outcomes:
+    """Boxes of all scores, right with probability `likely(score)`."""
+    scores = np.sort(np.random.default_rng(0).random(count))[::-1]
+    return Outcomes(scores, np.random.default_rng(1).random(count) < likely(scores), count)
+
+
+def test_the_threshold_is_the_score_about_which_so_many_are_right() -> None:
+    one = drawn(lambda score: score)
+    for precision in (0.5, 0.8, 0.9):
+        assert one.threshold(precision) == pytest.approx(precision, abs=0.03)
+    # Of all boxes from .9 on 19 in 20 are right; but those do not answer for the doubtful.
+    assert one.right[one.scores >= 0.9].mean() > 0.94 and one.threshold(0.95) > 0.93
+
+
+def test_scores_that_tell_nothing_are_trusted_all_or_none() -> None:
+    one = drawn(lambda score: 0.8 - 0.05 * score)
+    assert one.threshold(0.7) == 0 and one.threshold(0.9) == NEVER
+    assert judged(*[False] * 20).threshold(0.1) == NEVER
 
 
 def test_nothing_is_trusted_on_a_handful_of_examples() -> None:
@@ -53,15 +67,17 @@ def test_the_table_tells_precision_and_recall_of_what_scores_so_much() -> None:
     assert rows[0.95]["found"] == 0 and rows[0.95]["precision"] == 1
 
 
-def test_the_likelihood_of_a_score_is_the_share_that_was_right_about_there() -> None:
-    scores = np.sort(np.random.default_rng(0).random(4000))[::-1]
-    right = np.random.default_rng(1).random(4000) < scores**2
-    curve = Outcomes(scores, right, 4000).curve()
-    shares = [share for _, share in curve]
-    assert shares == sorted(shares)
+def test_the_likelihood_of_a_score_is_the_share_that_is_right_about_there() -> None:
+    curve = drawn(lambda score: score**2).curve()
     for score in (0.2, 0.5, 0.8):
-        assert likelihood(curve, score) == pytest.approx(score**2, abs=0.08)
-    assert likelihood(Outcomes(np.array([]), np.array([], bool), 3).curve(), 0.7) == 0
+        assert likelihood(curve, score) == pytest.approx(score**2, abs=0.05)
+    rising = [likelihood(curve, score) for score in (0, 0.1, 0.5, 0.9, 1)]
+    assert rising == sorted(rising) and rising[0] >= 0 and rising[-1] <= 1
+    assert likelihood(Outcomes(np.array([]), np.array([], bool), 3).curve(), 0.7) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_few_right_boxes_do_not_make_certainty() -> None:
+    assert likelihood(judged(*[True] * 10).curve(), 0.95) == pytest.approx(11 / 12, abs=0.02)
 
 
 def test_a_summary_has_every_class() -> None:

@@ -31,3 +31,13 @@ def test_a_box_stays_on_its_object_however_an_image_is_varied() -> None:
         rows, columns = np.nonzero(pixels > 0.5)
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         assert np.abs(boxes[0] - seen).max() <= 1.5 and labels.tolist() == [1]
+
+
+def test_images_are_spoilt_as_generated_ones_are_each_otherwise() -> None:
+    image = np.random.default_rng(0).uniform(0.1, 0.6, (32, 48)).astype(np.float32)
+    spoilt = [learning._spoilt(image, 0, position) for position in range(40)]
+    assert all(one.dtype == np.float32 and one.min() >= 0 and one.max() <= 1 for one in spoilt)
+    detail = np.array([np.abs(np.diff(one)).mean() for one in spoilt]) / np.abs(np.diff(image)).mean()
+    assert (detail < 0.4).sum() > 5 and (detail > 0.8).sum() > 5
+    assert np.array_equal(spoilt[3], learning._spoilt(image, 0, 3))
+    assert not np.array_equal(spoilt[3], learning._spoilt(image, 1, 3))

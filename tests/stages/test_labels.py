@@ -99,6 +99,19 @@ def test_teachers_alone_may_be_asked(samples: Path, taught: Path, tmp_path: Path
     assert labels.run(LabelsSettings(mode="teacher"), taught, samples, tmp_path / "out")["mode"] == "teacher"
 
 
+def test_a_class_that_the_caption_leaves_out_is_doubted(
+    samples: Path, taught: Path, tmp_path: Path, monkeypatch
+) -> None:
+    sure = [Vote(found(4, score=0.9), BOTH), Vote(found(30, label="car", score=0.9), BOTH)]
+    judge = type(teaching.Teachers.load(taught))
+    monkeypatch.setattr(judge, "votes", lambda self, images: [sure] * len(images))
+    labels.run(LabelsSettings(), taught, samples, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / labels.LABELS).to_pylist()
+    assert [[(box["label"], box["ignore"]) for box in row["boxes"]] for row in rows] == [
+        [("person", False), ("car", True)]
+    ] * 3
+
+
 def test_labels_go_on_where_a_run_was_killed(samples: Path, taught: Path, tmp_path: Path, monkeypatch) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     labels.run(LabelsSettings(), taught, samples, whole)
