@@ -229,7 +229,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it was changed after it was written.
     """
-    data = read_bytes(path)
+    return unsealed(read_bytes(path))
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """Decode what `sealed` encoded, without the digest.
+
+    Raises:
+        ValueError: it was changed after it was written.
+    """
     try:
         document = json.loads(data)
     except RecursionError as error:

@@ -98,16 +98,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = files.read_sealed(path)
-        sound = content_of(manifest["files"]) == manifest["content"]
-        for row in manifest["files"]:
-            files.inside(folder, row["path"])
+        data = files.read_bytes(path)
     except FileNotFoundError as error:
         raise StoreError(f"{folder}: not a finished output (no {MANIFEST})", "Run its stage again.") from error
+    return parse_manifest(data, str(path), "Run its stage again.")
+
+
+def parse_manifest(data: bytes, where: str, fix: str) -> dict[str, Any]:
+    """Decode and check a manifest, wherever it lies.
+
+    Args:
+        data: its bytes.
+        where: it lies, for errors.
+        fix: what to do about a damaged one.
+
+    Raises:
+        StoreError: not JSON, or altered.
+    """
+    try:
+        manifest = files.unsealed(data)
+        sound = content_of(manifest["files"]) == manifest["content"]
+        for row in manifest["files"]:
+            files.inside(Path(where).parent, row["path"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: damaged ({error})", "Run its stage again.") from error
+        raise StoreError(f"{where}: damaged ({error})", fix) from error
     if not sound:
-        raise StoreError(f"{path}: its content digest is not that of its files", "Run its stage again.")
+        raise StoreError(f"{where}: its content digest is not that of its files", fix)
     return manifest
 
 

@@ -102,7 +102,7 @@ class Session:
         Raises:
             StoreError: it was changed.
         """
-        return image_of(self.dataset.folder, self._rows[key])
+        return image_of(self.dataset.place, self._rows[key])
 
 
 def _carried_on(path: Path, seed: int) -> Answers:

@@ -13,14 +13,14 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from irgen import files, records, store
 from irgen.errors import StoreError
+from irgen.places import REMAKE
 from irgen.settings import ShardsSettings
 from irgen.shards import evidence, licences
 from irgen.shards.card_text import EXPORT, LABELLED_LIMITS, LIMITS, MODES, RECORDS, TEXT, UNLABELLED_LIMITS
-from irgen.shards.commit import RUN
-from irgen.shards.commit import records as commit_records
+from irgen.shards.committed import RUN
+from irgen.shards.committed import records as commit_records
 from irgen.shards.dataset import Dataset, Thresholds
 from irgen.shards.evidence import table
-from irgen.shards.reader import REMAKE
 from irgen.shards.sample import BOX, BOXES
 
 FACTS = "card.json"

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import logging
-import operator
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,13 +28,12 @@ import pyarrow.parquet as pq
 
 from irgen import files
 from irgen.errors import StoreError
-from irgen.shards.sample import META, Sample, shape
-from irgen.shards.tar import TarWriter
+from irgen.shards.committed import COMMIT, RUN, SHARDS, TABLE, orphans, read_record, record_path, records
+from irgen.shards.sample import META
+from irgen.shards.writer import ShardWriter
 
 log = logging.getLogger(__name__)
 
-RUN = "run.json"
-SHARDS, TABLE, COMMIT = "shards", "meta", "commit"
 SHA_DIGITS = 12
 
 
@@ -185,7 +182,7 @@ class ShardedOutput:
             OSError: one cannot be read; that costs the run, and not the shard.
         """
         try:
-            record = _read_record(self.folder, number)
+            record = read_record(self.folder, number)
             parts = record["parts"]
         except FileNotFoundError:
             return False
@@ -251,152 +248,6 @@ class ShardedOutput:
             files.make_scratch(path.parent)
             with contextlib.suppress(FileNotFoundError):
                 return files.open_lock(path)
-
-
-class ShardWriter:
-    """The shard that is being written; items come in order.
-
-    Attributes:
-        path: the tar.
-        rows: of every table, by its name.
-        members: in the tar.
-        sheet: the shape of its score sheets; empty where all items are tombstones.
-    """
-
-    def __init__(self, path: Path, items: range, tables: Mapping[str, pa.Schema]) -> None:
-        self.path = path
-        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in tables}
-        self.members = 0
-        self.sheet: dict[str, Any] = {}
-        self._tar = TarWriter(path)
-        self._expected = items
-        self._tables = tables
-
-    def add(self, sample: Sample) -> None:
-        """Add the next item.
-
-        Raises:
-            ValueError: it is not the next one, its sheet is not shaped as the ones before, or a row is incomplete.
-        """
-        done = len(self.rows[TABLE])
-        wanted = self._expected[done] if done < len(self._expected) else None
-        if sample.index != wanted:
-            raise ValueError(f"item {sample.index} where the shard expects {wanted}")
-        if sample.image:
-            self._check_sheet(sample)
-        self._check_rows(TABLE, [{**dict.fromkeys(META.names, ""), **sample.row}])
-        for name, rows in sample.tables.items():
-            self._check_rows(name, rows)
-        self.rows[TABLE].append(sample.write(self._tar))
-        self.members += len(sample.members())
-        for name, rows in sample.tables.items():
-            self.rows[name].extend(rows)
-
-    def close(self) -> None:
-        """End the tar.
-
-        Raises:
-            ValueError: items are missing.
-        """
-        if len(self.rows[TABLE]) != len(self._expected):
-            raise ValueError(f"{len(self.rows[TABLE])} items of {len(self._expected)}")
-        self._tar.close()
-
-    def discard(self) -> None:
-        """Let go of the file."""
-        self._tar.discard()
-
-    def _check_sheet(self, sample: Sample) -> None:
-        own = shape(sample.sheet)
-        self.sheet = self.sheet or own
-        if own != self.sheet:
-            odd = sorted(name for name in {*own, *self.sheet} if own.get(name) != self.sheet.get(name))
-            raise ValueError(f"item {sample.index}: its score sheet differs from the others in {', '.join(odd)}")
-
-    def _check_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        names = {*self._tables[table].names}
-        for row in rows:
-            if row.keys() != names or any(map(operator.is_, row.values(), itertools.repeat(None))):
-                odd = sorted({*row} ^ names) or sorted(name for name in row if row[name] is None)
-                raise ValueError(f"table {table}: a row with unknown, missing or null {', '.join(odd)}")
-
-
-def read_run(folder: Path) -> list[range]:
-    """Return the items of every shard of an output, as its run.json says.
-
-    Raises:
-        StoreError: run.json is missing or damaged.
-    """
-    path = folder / RUN
-    try:
-        run = files.read_sealed(path)
-        items, per_shard = int(run["items"]), int(run["items_per_shard"])
-        if items < 0 or per_shard < 1:
-            raise ValueError(f"{items} items, {per_shard} a shard")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: unreadable or damaged ({error})", "Remove its folder and run its stage.") from error
-    return [range(start, min(start + per_shard, items)) for start in range(0, items, per_shard)]
-
-
-def record_path(folder: Path, number: int) -> Path:
-    """Return where a shard's commit record lies."""
-    return folder / COMMIT / f"{number:06d}.json"
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    """Read the commit records that are there, in order.
-
-    Raises:
-        StoreError: one of them, or run.json, is damaged.
-    """
-    found = []
-    for number in range(len(read_run(folder))):
-        path = record_path(folder, number)
-        try:
-            found.append(_read_record(folder, number))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: {error}", "Run its stage again.") from error
-    return found
-
-
-def _read_record(folder: Path, number: int) -> dict[str, Any]:
-    """Read a shard's commit record.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged, or names files outside the output.
-    """
-    record = files.read_sealed(record_path(folder, number))
-    try:
-        for part in record["parts"].values():
-            files.inside(folder, part["path"])
-            if not isinstance(part["sha256"], str) or not isinstance(part["bytes"], int):
-                raise ValueError(f"says no size or digest of {part['path']}")
-        if {"shard", "rows", "members", "sheet"} - {*record}:
-            raise ValueError("lacks a field")
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"not a commit record ({error})") from error
-    return record
-
-
-def orphans(folder: Path) -> list[Path]:
-    """List what lies among shards, tables and commit records without being one that was committed.
-
-    Raises:
-        StoreError: run.json or a commit record is damaged.
-    """
-    committed = records(folder)
-    named = {str(part["path"]) for record in committed for part in record["parts"].values()}
-    named |= {record_path(folder, record["shard"]).relative_to(folder).as_posix() for record in committed}
-    folders = {name.split("/")[0] for name in named} | {SHARDS, TABLE, COMMIT}
-    return [
-        path
-        for part in sorted(folders)
-        for path in sorted((folder / part).glob("*"))
-        if path.relative_to(folder).as_posix() not in named and path.name != files.TMP
-    ]
 
 
 def _now(folder: Path, pattern: str) -> list[Path]:

@@ -20,10 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from irgen import files, store
+from irgen import places, store
 from irgen.errors import SettingsError, StoreError
+from irgen.places import REMAKE, Folder, Place
 from irgen.records import LabelledBox
-from irgen.shards.reader import REMAKE, Record, read
+from irgen.shards.committed import SHARDS
+from irgen.shards.reader import Record, read
 
 INDEX = "index.parquet"
 UNLABELLED = "none"
@@ -98,36 +100,71 @@ class Dataset:
     """A finished output of stage shards.
 
     Attributes:
-        folder: where it lies.
+        place: where it lies.
         manifest: its own.
+        sizes: bytes of the files that lie there, by name.
     """
 
-    folder: Path
+    place: Place
     manifest: Mapping[str, Any]
+    sizes: Mapping[str, int]
 
     @classmethod
-    def open(cls, path: Path) -> Dataset:
-        """Open a dataset's folder (its newest finished shards), or one output of stage shards.
+    def open(cls, path: Path | str) -> Dataset:
+        """Open a dataset's folder (its newest finished shards), one output of stage shards, or what was pushed of one.
 
         Raises:
-            StoreError: no such folder, no finished shards in it, those of an earlier irgen, or a damaged index.
+            StoreError: nothing there, no finished shards in it, those of an earlier irgen, or a damaged index.
         """
-        folder = find(path)
-        dataset = cls(folder, store.read_manifest(folder))
+        place = places.at(path) if places.is_url(path) else Folder(find(Path(path)))
+        sizes = place.sizes()
+        if store.MANIFEST not in sizes:
+            raise StoreError(f"{place}: holds no finished dataset (no {store.MANIFEST})", place.mend)
+        where = f"{place}/{store.MANIFEST}"
+        dataset = cls(place, store.parse_manifest(place.read(store.MANIFEST), where, place.mend), sizes)
+        if dataset.manifest["stage"] != "shards":
+            raise StoreError(f"{place}: an output of {dataset.manifest['stage']}, not of shards", "Name a dataset.")
         if "labels" not in dataset.manifest["figures"]:
             raise StoreError(
-                f"{folder}: made by an earlier irgen, which knew no boxes",
+                f"{place}: made by an earlier irgen, which knew no boxes",
                 "`irgen run` its manifest again: what has not changed is reused.",
             )
-        listed = {row["path"]: row["sha256"] for row in dataset.manifest["files"]}
-        if not (folder / INDEX).is_file() or files.sha256_file(folder / INDEX) != listed.get(INDEX):
-            raise StoreError(f"{folder / INDEX}: missing or damaged", REMAKE)
         return dataset
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, for what works in a folder only.
+
+        Raises:
+            StoreError: it lies on object storage.
+        """
+        return self.place.folder
 
     @cached_property
     def index(self) -> pa.Table:
-        """Rows of the images that could be made."""
-        return pq.read_table(self.folder / INDEX, filters=[("status", "=", "ok")])
+        """Rows of the images that could be made.
+
+        Raises:
+            StoreError: missing or damaged.
+        """
+        [listed] = [row["sha256"] for row in self.manifest["files"] if row["path"] == INDEX] or [""]
+        data = self.place.read(INDEX) if INDEX in self.sizes else b""
+        if hashlib.sha256(data).hexdigest() != listed:
+            raise StoreError(f"{self.place}/{INDEX}: missing or damaged", self.place.mend)
+        return pq.read_table(pa.BufferReader(data), filters=[("status", "=", "ok")])
+
+    def tars(self) -> list[str]:
+        """Return the names of the tars, in order, each there in its full length.
+
+        Raises:
+            StoreError: one is missing or cut.
+        """
+        rows = [row for row in self.manifest["files"] if row["path"].startswith(f"{SHARDS}/")]
+        for row in rows:
+            if (size := self.sizes.get(row["path"])) != row["bytes"]:
+                wrong = "missing" if size is None else f"is not of its {row['bytes']} bytes"
+                raise StoreError(f"{self.place}/{row['path']}: {wrong}", self.place.mend)
+        return sorted(row["path"] for row in rows)
 
     @property
     def classes(self) -> list[str]:
@@ -171,17 +208,15 @@ class Dataset:
             yield from batch.to_pylist()
 
 
-def image_of(folder: Path, row: Mapping[str, Any]) -> bytes:
+def image_of(place: Place, row: Mapping[str, Any]) -> bytes:
     """Return an image's encoded file by its row of the index, without reading its shard.
 
     Raises:
         StoreError: it was changed.
     """
-    with Path(folder / row["shard"]).open("rb") as stream:
-        stream.seek(row["offset"])
-        data = stream.read(row["bytes"])
+    data = place.read_range(row["shard"], row["offset"], row["bytes"])
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise StoreError(f"{folder / row['shard']}: {row['member']} was changed", REMAKE)
+        raise StoreError(f"{place}/{row['shard']}: {row['member']} was changed", place.mend)
     return data
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from irgen import files, store
 from irgen.errors import StoreError
-from irgen.shards.commit import COMMIT, RUN, orphans
+from irgen.shards.committed import COMMIT, RUN, orphans
 
 STAGE_FOLDER = re.compile(r"\d\d-[a-z]+")
 OUTPUT_FOLDER = re.compile(rf"[0-9a-f]{{{store.FINGERPRINT_DIGITS}}}")

@@ -14,7 +14,6 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,8 @@ from webdataset.utils import pytorch_worker_info
 from irgen import seeds
 from irgen.errors import SettingsError
 from irgen.records import LabelledBox
-from irgen.shards.commit import SHARDS
 from irgen.shards.dataset import Dataset, Thresholds, image_of
-from irgen.shards.reader import IMAGE_FORMATS, parts
+from irgen.shards.reader import IMAGE_FORMATS
 
 Pair = tuple[tv_tensors.Image, dict[str, Any]]
 Transform = Callable[[tv_tensors.Image, dict[str, Any]], Any]
@@ -55,7 +53,8 @@ class StreamedImages(IterableDataset[Any]):
     ) -> None:
         super().__init__()
         self.classes = dataset.classes
-        self._tars = [str(path) for path in parts(dataset.folder, SHARDS)]
+        self._place = dataset.place
+        self._tars = dataset.tars()
         self._thresholds = thresholds
         self._shuffle = shuffle
         self._seed = seed
@@ -87,7 +86,7 @@ class StreamedImages(IterableDataset[Any]):
             wds.SimpleShardList(tars),
             wds.split_by_node,
             wds.split_by_worker,
-            _opened,
+            self._opened,
             tar_file_expander,
             group_by_keys,
             wds.map(_parsed),
@@ -97,6 +96,12 @@ class StreamedImages(IterableDataset[Any]):
             own = seeds.derive(self._seed, f"{self._epoch}/{rank}/{worker}", "shards/shuffle")
             stages.append(wds.shuffle(self._shuffle, initial=self._shuffle, rng=random.Random(own)))
         yield from wds.DataPipeline(*stages, wds.map(self._pair))
+
+    def _opened(self, sources: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Open shards where they lie: webdataset's own opener takes some names for addresses and commands."""
+        for source in sources:
+            with self._place.open(source["url"]) as stream:
+                yield {**source, "stream": stream}
 
     def _pair(self, sample: Mapping[str, Any]) -> Any:
         # What has no decoder here is not looked at: some of webdataset's run what they find.
@@ -115,10 +120,10 @@ class IndexedImages(MapDataset[Any]):
     """
 
     def __init__(self, dataset: Dataset, thresholds: Thresholds, transform: Transform | None) -> None:
-        parts(dataset.folder, SHARDS)  # refuses shards that are missing or cut
+        dataset.tars()  # refuses shards that are missing or cut
         self.classes = dataset.classes
         self.index: pa.Table = dataset.index.filter(pc.field("agreement") >= thresholds.min_agreement)
-        self._folder = dataset.folder
+        self._place = dataset.place
         self._thresholds = thresholds
         self._transform = transform
 
@@ -136,7 +141,7 @@ class IndexedImages(MapDataset[Any]):
         if not -len(self) <= place < len(self):
             raise IndexError(f"{place} of {len(self)} images")
         row = self.index.slice(place % len(self), 1).to_pylist()[0]
-        data = image_of(self._folder, row)
+        data = image_of(self._place, row)
         made = pair(data, row, self.classes, self._thresholds)
         return self._transform(*made) if self._transform else made
 
@@ -173,13 +178,6 @@ def _corners(boxes: Sequence[LabelledBox], size_px: tuple[int, ...]) -> tv_tenso
     return tv_tensors.BoundingBoxes(
         values, format=tv_tensors.BoundingBoxFormat.XYXY, canvas_size=(size_px[0], size_px[1])
     )
-
-
-def _opened(sources: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Open shards as the files they are: webdataset's own opener takes some names for addresses and commands."""
-    for source in sources:
-        with Path(source["url"]).open("rb") as stream:
-            yield {**source, "stream": stream}
 
 
 def _parsed(sample: dict[str, Any]) -> dict[str, Any]:

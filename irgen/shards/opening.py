@@ -32,7 +32,7 @@ def open_dataset(
     ```
 
     Args:
-        path: a dataset's folder, or one output of stage shards.
+        path: a dataset's folder, one output of stage shards, or the address (s3://BUCKET/PREFIX) it was pushed to.
         min_score: boxes under it are neither objects nor background (`ignored`).
         min_agreement: images whose labels agree less with their caption are left out.
         shuffle: images in the buffer from which one is drawn; 0 keeps shards and images in their order.
@@ -45,7 +45,7 @@ def open_dataset(
     """
     from irgen.shards.loading import StreamedImages
 
-    return StreamedImages(Dataset.open(Path(path)), Thresholds(min_score, min_agreement), shuffle, seed, transform)
+    return StreamedImages(Dataset.open(path), Thresholds(min_score, min_agreement), shuffle, seed, transform)
 
 
 def open_indexed(
@@ -54,7 +54,7 @@ def open_indexed(
     """Open a dataset for random access: a torch Dataset that reads each image by its offset, without its shard.
 
     Args:
-        path: a dataset's folder, or one output of stage shards.
+        path: a dataset's folder, one output of stage shards, or the address (s3://BUCKET/PREFIX) it was pushed to.
         min_score: boxes under it are neither objects nor background (`ignored`).
         min_agreement: images whose labels agree less with their caption are left out.
         transform: called with image and target.
@@ -65,7 +65,7 @@ def open_indexed(
     """
     from irgen.shards.loading import IndexedImages
 
-    return IndexedImages(Dataset.open(Path(path)), Thresholds(min_score, min_agreement), transform)
+    return IndexedImages(Dataset.open(path), Thresholds(min_score, min_agreement), transform)
 
 
 def collate(batch: Iterable[tuple[Any, ...]]) -> tuple[list[Any], ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from irgen.captions import rules
+from irgen.captions.agreement import read
 
 PEOPLE = ("person", "cyclist")
 HEIGHTS_PX = (0, 35, 55, 75)
@@ -43,8 +44,6 @@ def _row(name: str, asked: int, found: Mapping[str, int], every: Mapping[str, in
 
 def _asked(caption: str) -> list[str]:
     """Return all that one caption asks for, objects as often as it tells them."""
-    from irgen.verifiers.agreement import read  # not at the top: its package loads torch
-
     groups, nobody = read(caption)
     counts = Counter({label: sum(group.count for group in groups if group.label == label) for label in PEOPLE})
     times = [f"images {phrase}" for phrase in rules.TIMES.values() if phrase in caption]

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from irgen import store
 from irgen.errors import StoreError
-from irgen.shards.commit import SHARDS, TABLE, read_run, records
+from irgen.places import REMAKE
+from irgen.shards.committed import SHARDS, TABLE, read_run, records
 
-REMAKE = "Run its stage again: it makes anew what is damaged."
 IMAGE_FORMATS: tuple[Literal["png", "jpg"], ...] = ("png", "jpg")
 SUFFIXES = (*IMAGE_FORMATS, "json", "txt")
 """Members with another suffix are refused: some readers run what they find in .pkl or .pyd."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from irgen import files, progress, store
 from irgen.errors import StoreError
-from irgen.shards.commit import COMMIT, RUN, SHARDS, TABLE, orphans, read_run, record_path
+from irgen.shards.committed import COMMIT, RUN, SHARDS, TABLE, orphans, read_run, record_path
 from irgen.shards.reader import tar_members
 from irgen.shards.sample import key, shape
 
