@@ -1,14 +1,14 @@
 """The flow that builds a whole dataset: all stages in order, what is done already reused."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow
 from pydantic import Field, TypeAdapter
 
-from flows.stages import DATA, FLOWS, OPTIONS, Data, Lanes
+from flows.stages import DATA, FLOWS, OPTIONS, Data, Executor, Lanes
 from irgen import files, pipeline, running, settings
 from irgen.errors import SettingsError, StoreError
 from irgen.pipeline import Outcome, PlanLine
@@ -29,6 +29,7 @@ def build_dataset(
     from_stage: StageName | None = None,
     only: StageName | None = None,
     lanes: Lanes = 0,
+    executor: Executor = "local",
 ) -> dict[str, Outcome]:
     """Build the dataset that a manifest describes.
 
@@ -38,6 +39,7 @@ def build_dataset(
         from_stage: Make this stage and all after it anew, whatever is there.
         only: Make this stage anew and no other.
         lanes: Processes that make samples side by side, a GPU each or a share of the cores; 0: one a GPU.
+        executor: Where they run; ray: on the cluster of RAY_ADDRESS, without it on this machine's own Ray.
 
     Raises:
         RunningError: a run with other settings is at work on this dataset.
@@ -47,10 +49,12 @@ def build_dataset(
     """
     wanted = settings.load_manifest(Path(manifest))
     with running.claimed(pipeline.dataset_root(Path(data), wanted.dataset), wanted):
-        return _build(wanted, data, from_stage, only, lanes)
+        return _build(wanted, data, from_stage, only, {"lanes": lanes, "executor": executor})
 
 
-def _build(wanted: Manifest, data: str, from_stage: str | None, only: str | None, lanes: int) -> dict[str, Outcome]:
+def _build(
+    wanted: Manifest, data: str, from_stage: str | None, only: str | None, lanes: Mapping[str, Any]
+) -> dict[str, Outcome]:
     redo = forced(from_stage, only)
     lines = pipeline.plan(wanted, Path(data), redo)
     if only:
@@ -82,7 +86,7 @@ def forced(from_stage: str | None, only: str | None) -> Collection[str]:
     return ()
 
 
-def _all(wanted: Manifest, data: str, redo: Collection[str], lanes: int) -> dict[str, Outcome]:
+def _all(wanted: Manifest, data: str, redo: Collection[str], lanes: Mapping[str, Any]) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for stage in pipeline.STAGES:
         arguments = {name: getattr(wanted, name) for name in stage.sections}
@@ -94,19 +98,21 @@ def _all(wanted: Manifest, data: str, redo: Collection[str], lanes: int) -> dict
     return outcomes
 
 
-def _lanes(stage: str, lanes: int) -> dict[str, int]:
-    """Return the number of lanes where a stage's flow takes it."""
-    return {"lanes": lanes} if "lanes" in FLOWS[stage].parameters.properties else {}
+def _lanes(stage: str, lanes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how many lanes and where, if a stage's flow takes that."""
+    return lanes if "lanes" in FLOWS[stage].parameters.properties else {}
 
 
-def _only(name: str, wanted: Manifest, data: str, lines: Collection[PlanLine], lanes: int) -> dict[str, Outcome]:
+def _only(
+    name: str, wanted: Manifest, data: str, lines: Collection[PlanLine], lanes: Mapping[str, Any]
+) -> dict[str, Outcome]:
     stage = pipeline.stage_named(name)
     arguments = {section: getattr(wanted, section) for section in stage.sections}
     refs = {line.stage: line.ref for line in lines}
     for line in lines:
         if line.stage in stage.reads(arguments) and line.ref is None:
             raise StoreError(f"{name} reads {line.stage}: {line.reason}", "Run without --only first.")
-    arguments |= {key: refs[key] for key in stage.inputs} | _lanes(name, lanes)
+    arguments |= {**{key: refs[key] for key in stage.inputs}, **_lanes(name, lanes)}
     return {name: FLOWS[name](dataset=wanted.dataset, data=data, redo=True, **arguments)}
 
 

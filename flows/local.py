@@ -20,6 +20,7 @@ from pathlib import Path
 
 from flows import automation
 from irgen.errors import IrgenError, SettingsError
+from irgen.executors import Executor
 from irgen.pipeline import Outcome
 from irgen.studies.settings import is_study
 
@@ -80,7 +81,14 @@ def environment(data: Path, port: int) -> dict[str, str]:
 
 
 def build(
-    manifest: Path, data: Path, from_stage: str | None, only: str | None, lanes: int, *, debug: bool
+    manifest: Path,
+    data: Path,
+    from_stage: str | None,
+    only: str | None,
+    lanes: int,
+    executor: Executor = "local",
+    *,
+    debug: bool,
 ) -> dict[str, Outcome]:
     """Call `build_dataset`, or `study` for a study's manifest, from this process, which must not know Prefect yet.
 
@@ -93,6 +101,7 @@ def build(
         from_stage: first stage to make anew.
         only: the one stage to make anew.
         lanes: processes that make samples side by side; 0: one a GPU.
+        executor: where they run.
         debug: show Prefect's own messages.
 
     Raises:
@@ -106,7 +115,7 @@ def build(
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "irgen")
         if not answers(url):
             raise ServerError(f"PREFECT_API_URL = {url}: no Prefect server answers", "Start it, or unset the variable.")
-        return _build(manifest, data, from_stage, only, lanes)
+        return _build(manifest, data, from_stage, only, lanes, executor)
     port = free_port()
     os.environ.update(environment(data, port))
     home(data).mkdir(parents=True, exist_ok=True)
@@ -121,17 +130,21 @@ def build(
     wait_until_ready(api_url(port), [server])
     # A flow waits a second for its heartbeat's thread; this server, which ends with us, needs no sign of life.
     with temporary_settings({"flows.heartbeat_frequency": None}):
-        return _build(manifest, data, from_stage, only, lanes)
+        return _build(manifest, data, from_stage, only, lanes, executor)
 
 
-def _build(manifest: Path, data: Path, from_stage: str | None, only: str | None, lanes: int) -> dict[str, Outcome]:
+def _build(
+    manifest: Path, data: Path, from_stage: str | None, only: str | None, lanes: int, executor: Executor
+) -> dict[str, Outcome]:
     if is_study(manifest):
         from flows.studies import study
 
         return study(manifest=str(manifest), data=str(data))
     from flows.build_dataset import build_dataset
 
-    return build_dataset(manifest=str(manifest), data=str(data), from_stage=from_stage, only=only, lanes=lanes)
+    return build_dataset(
+        manifest=str(manifest), data=str(data), from_stage=from_stage, only=only, lanes=lanes, executor=executor
+    )
 
 
 def wait_until_ready(server_url: str, processes: Sequence[subprocess.Popen[bytes]] = ()) -> None:

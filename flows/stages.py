@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from prefect import Flow, flow
 from pydantic import Field
 
-from irgen import pipeline, store
+from irgen import executors, pipeline, store
 from irgen.errors import StoreError
 from irgen.pipeline import Outcome
 from irgen.settings import (
@@ -55,6 +55,10 @@ Data = Annotated[str, _shown("Folder that holds all datasets, as the worker sees
 Redo = Annotated[bool, _shown("Make it anew even if it is there.")]
 Lanes = Annotated[
     int, _shown("Processes side by side, a GPU each or a share of the cores; 0: one a GPU.", ge=0, le=1024)
+]
+Executor = Annotated[
+    executors.Executor,
+    _shown("Where they run; ray: on the cluster of RAY_ADDRESS, else a Ray of this machine's."),
 ]
 Input = Annotated[Ref | None, _shown("Output to read; none: the latest sound one of this dataset.")]
 
@@ -150,12 +154,13 @@ def samples(
     verifier: Input = None,
     adapter: Input = None,
     lanes: Lanes = 0,
+    executor: Executor = "local",
     data: Data = DATA,
     redo: Redo = False,
 ) -> Outcome:
     """Search over noises and keep the images that the verifier believes."""
     inputs = {"frames": frames, "captions": captions, "teachers": teachers, "verifier": verifier, "adapter": adapter}
-    return _make("samples", dataset, data, {"samples": samples, "base": base}, inputs, redo, lanes)
+    return _make("samples", dataset, data, {"samples": samples, "base": base}, inputs, redo, lanes, executor)
 
 
 @flow(name="labels", **OPTIONS)
@@ -221,10 +226,11 @@ def _make(
     inputs: Mapping[str, Ref | None],
     redo: bool,
     lanes: int | None = None,
+    executor: executors.Executor = "local",
 ) -> Outcome:
     reads = pipeline.stage_named(name).reads(sections)
     refs = {key: ref or _latest(name, key, dataset, data) for key, ref in inputs.items() if key in reads}
-    return stage.make(name, data, dataset, sections, refs, redo, lanes)
+    return stage.make(name, data, dataset, sections, refs, redo, lanes, executor)
 
 
 def _latest(name: str, wanted: str, dataset: Dataset, data: str) -> Ref:

@@ -1,39 +1,42 @@
 """Lanes side by side: several processes that make the shards of one output, watched and replaced.
 
-A lane has one GPU of its own or, without any, its share of the cores. It loads its models once and takes shards that no
-other is at. What a lane was making when it died, another makes; the lane is started again. All end with this process.
+A lane has one GPU of its own or, without any, its share of the cores, on this machine or on a cluster (`irgen.hosts`).
+It loads its models once and takes shards that no other is at. What a lane was making when it died, another makes; the
+lane is started again. All end with this process.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import queue
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from irgen import errors, files, progress
 from irgen.errors import IrgenError
+from irgen.hosts import Host, Hosts, LocalHosts, Process
 from irgen.lane import Message, Plan
 
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "irgen.lane")
 RESTARTS = 3
-"""Times that a lane is started again, after which the others go on without it."""
+"""Times in a row that a lane is started again without a shard made; then the others go on without it."""
 
 SILENT_S = 120.0
 """A lane without a heartbeat for so long is killed, as if it had died."""
 
+PLACE_S = 900.0
+"""Without a single lane that has a place for so long, the run fails: clusters that grow take minutes."""
+
 TELL_EVERY_S = 5.0
 STOP_S = 10.0
+LOCAL = LocalHosts()
 
 
 class LaneError(IrgenError):
@@ -46,7 +49,7 @@ class LaneState:
 
     Attributes:
         number: 0, 1, ...
-        device: the GPU by its number, or `cpu`.
+        device: what it has, as its host says.
         running: whether its process lives.
         images: finished by it.
         shards: committed by it.
@@ -87,41 +90,30 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-def wanted(asked: int) -> int:
-    """Return how many lanes to start for a setting; 0 is: the work is done in this process.
-
-    Args:
-        asked: lanes; 0 for one a GPU where there are several.
-    """
-    if asked:
-        return asked
-    gpus = _gpus()
-    return len(gpus) if len(gpus) > 1 else 0
-
-
-def run(plan: Plan, count: int, listen: Listener = lambda progress: None) -> None:
+def run(plan: Plan, count: int, listen: Listener = lambda progress: None, where: Hosts = LOCAL) -> None:
     """Make the missing shards of an output; return when none is missing.
 
     Args:
         plan: what to make.
         count: lanes.
         listen: called every few seconds and at the end.
+        where: they run.
 
     Raises:
-        LaneError: shards are missing and every lane died too often.
+        LaneError: shards are missing, and every lane died too often or none has a place.
         IrgenError: what a lane found wrong with settings or data.
     """
-    path = Path(plan.out) / files.TMP / "lanes.json"
+    path = Path(plan.out).absolute() / files.TMP / "lanes.json"
     files.write_bytes(path, plan.model_dump_json().encode())
     messages: queue.Queue[tuple[_Lane, Message | None]] = queue.Queue()
-    lanes = [_Lane(number, path, messages, *place) for number, place in enumerate(_places(count))]
+    lanes = [_Lane(number, path, messages, host) for number, host in enumerate(where.take(count))]
     watch = _Watch(lanes, Path(plan.out), listen)
     try:
         for each in lanes:
             each.start()
-        log.info("%s: %d lanes on %s", plan.stage, count, ", ".join(each.device for each in lanes))
+        log.info("%s: %d lanes on %s", plan.stage, count, ", ".join(each.host.device for each in lanes))
         with watch:
-            while any(each.process for each in lanes):
+            while watch.waits():
                 try:
                     watch.hear(*messages.get(timeout=1.0))
                 except queue.Empty:
@@ -138,11 +130,11 @@ def run(plan: Plan, count: int, listen: Listener = lambda progress: None) -> Non
 
 def unmade(out: Path) -> list[int]:
     """Return the shards of an output that have no commit record; before it is begun, the first."""
-    from irgen.shards import commit  # not at the top: it loads the table libraries, and flows must import in a second
+    from irgen.shards import committed  # not at the top: it loads the table libraries; flows import in a second
 
-    if not (out / commit.RUN).exists():
+    if not (out / committed.RUN).exists():
         return [0]
-    return [number for number in range(len(commit.read_run(out))) if not commit.record_path(out, number).exists()]
+    return [number for number in range(len(committed.read_run(out))) if not committed.record_path(out, number).exists()]
 
 
 @dataclass
@@ -152,10 +144,10 @@ class _Lane:
     number: int
     plan: Path
     messages: queue.Queue[tuple[_Lane, Message | None]]
-    device: str
-    environment: Mapping[str, str]
-    process: subprocess.Popen[str] | None = None
+    host: Host
+    process: Process | None = None
     starts: int = 0
+    fruitless: int = 0
     images: int = 0
     uncommitted: int = 0
     shards: int = 0
@@ -167,30 +159,21 @@ class _Lane:
     def start(self) -> None:
         """Start a process, and a thread that hears it."""
         self.starts += 1
+        self.fruitless += 1
         self.heard_s = time.monotonic()
-        self.process = subprocess.Popen(
-            [*COMMAND, str(self.plan)],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            # The terminal's Ctrl-C is for the parent, which then ends its lanes.
-            start_new_session=True,
-        )
+        self.process = self.host.start(COMMAND, self.plan)
         threading.Thread(target=self._hear, args=(self.process,), daemon=True).start()
 
     def state(self) -> LaneState:
         """Return how it fares."""
         rate = self.images / max(time.monotonic() - self.begun_s, 1e-9)
         running = self.process is not None
-        return LaneState(self.number, self.device, running, self.images, self.shards, rate, self.memory_mb, self.starts)
+        told = (self.images, self.shards, rate, self.memory_mb, self.starts)
+        return LaneState(self.number, self.host.device, running, *told)
 
-    def _hear(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                self.messages.put((self, json.loads(line)))
-        process.wait()
+    def _hear(self, process: Process) -> None:
+        for message in process.messages():
+            self.messages.put((self, message))
         self.messages.put((self, None))
 
 
@@ -201,7 +184,7 @@ class _Watch:
         self._lanes = lanes
         self._out = out
         self._listen = listen
-        self._began_s = self._told_s = time.monotonic()
+        self._began_s = self._told_s = self._placed_s = time.monotonic()
         self._bar: Any = None
         self._advance: progress.Advance = lambda count: None
         self._total = 0
@@ -213,6 +196,23 @@ class _Watch:
         if self._bar is not None:
             self._bar.__exit__(*exception)
         self._listen(self._progress())
+
+    def waits(self) -> bool:
+        """Say whether there is something to wait for.
+
+        Raises:
+            LaneError: no lane has had a place for too long.
+        """
+        running = [each.process for each in self._lanes if each.process]
+        if not running or any(process.placed for process in running):
+            self._placed_s = time.monotonic()
+            return bool(running)
+        if time.monotonic() - self._placed_s > PLACE_S:
+            raise LaneError(
+                f"{self._out}: no machine had room for any of {len(running)} lanes in {PLACE_S:.0f} s",
+                "Ask the cluster what it has (`ray status`); or ask for fewer lanes.",
+            )
+        return bool(unmade(self._out))  # who waits for a place is not needed any more when others have made all
 
     def hear(self, each: _Lane, message: Message | None) -> None:
         """Take in one message; None is the end of the lane's process."""
@@ -226,7 +226,7 @@ class _Watch:
             case "images":
                 self._count(each, message["count"])
             case "shard":
-                each.shards, each.uncommitted = each.shards + 1, 0
+                each.shards, each.uncommitted, each.fruitless = each.shards + 1, 0, 0
             case "alive":
                 each.memory_mb = message["memory_mb"]
             case "log":
@@ -240,7 +240,9 @@ class _Watch:
     def hear_nothing(self) -> None:
         """Kill the lanes that have been silent for too long."""
         for each in self._lanes:
-            if each.process and time.monotonic() - each.heard_s > SILENT_S:
+            if each.process and not each.process.placed:
+                each.heard_s = time.monotonic()
+            elif each.process and time.monotonic() - each.heard_s > SILENT_S:
                 each.last_words = f"silent for {SILENT_S:.0f} s"
                 each.process.kill()
         self._tell()
@@ -258,14 +260,14 @@ class _Watch:
 
     def _ended(self, each: _Lane) -> None:
         assert each.process is not None
-        code, each.process = each.process.returncode, None
-        if code == 0:
+        failure, each.process = each.process.failure(), None
+        if not failure:
             return
         lost, each.uncommitted = each.uncommitted, 0
         each.images -= lost
         self._advance(-lost)
-        each.last_words = each.last_words or f"exit code {code}"
-        again = each.starts <= RESTARTS and bool(unmade(self._out))
+        each.last_words = each.last_words or failure
+        again = each.fruitless <= RESTARTS and bool(unmade(self._out))
         fate = "started again" if again else "the others go on without it"
         log.warning("lane %d ended (%s), %d images are made anew; %s", each.number, each.last_words, lost, fate)
         if again:
@@ -292,27 +294,6 @@ def _stop(lanes: Sequence[_Lane]) -> None:
         process.terminate()
     deadline = time.monotonic() + STOP_S
     for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if not process.wait(max(0.0, deadline - time.monotonic())):
             process.kill()
-            process.wait()
-
-
-def _places(count: int) -> list[tuple[str, Mapping[str, str]]]:
-    """Give each lane its device and the environment that ties it there."""
-    if gpus := _gpus():
-        chosen = [gpus[number % len(gpus)] for number in range(count)]
-        return [(f"GPU {gpu}", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in chosen]
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // count))
-    return [("cpu", {"OMP_NUM_THREADS": threads})] * count
-
-
-def _gpus() -> list[str]:
-    """Name the GPUs that this process sees, as CUDA_VISIBLE_DEVICES does."""
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    count = torch.cuda.device_count()
-    return [named[number].strip() if number < len(named) and named[number] else str(number) for number in range(count)]
+            process.wait(STOP_S)

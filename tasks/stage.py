@@ -9,7 +9,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irgen import lanes, pipeline, streams
+from irgen import executors, lanes, pipeline, streams
+from irgen.executors import Executor
 from irgen.lane import Plan
 from irgen.settings import Settings
 from irgen.store import Ref
@@ -31,15 +32,18 @@ def make(
     inputs: Mapping[str, Ref],
     redo: bool,
     asked_lanes: int | None = None,
+    executor: Executor = "local",
 ) -> pipeline.Outcome:
     """Verify the inputs, make the output or find it made, and publish what it shows.
 
-    With lanes asked for (0: one a GPU, where there are several), other processes make the shards; None: the stage has
-    none.
+    With lanes asked for (0: one a GPU, where there are several), other processes make the shards, where `executor` puts
+    them; None: the stage has none.
     """
     stage = pipeline.stage_named(name)
     root = pipeline.dataset_root(Path(data), dataset)
-    helpers = None if asked_lanes is None else functools.partial(_help, name, dataset, sections, inputs, asked_lanes)
+    helpers = None
+    if asked_lanes is not None:
+        helpers = functools.partial(_help, name, dataset, sections, inputs, asked_lanes, executor)
     with streams.unbreaking():
         outcome = pipeline.run_stage(stage, root, sections, inputs, redo=redo, helpers=helpers)
     log.info("%s: %s in %.1f s: %s", name, "reused" if outcome.reused else "done", outcome.seconds, outcome.ref.path)
@@ -48,16 +52,23 @@ def make(
 
 
 def _help(
-    name: str, dataset: str, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], asked: int, out: Path
+    name: str,
+    dataset: str,
+    sections: Mapping[str, Settings],
+    inputs: Mapping[str, Ref],
+    asked: int,
+    executor: Executor,
+    out: Path,
 ) -> int:
     """Have lanes make the missing shards of an output; return how many there were."""
-    if count := lanes.wanted(asked):
-        plan = Plan(
-            stage=name,
-            sections={key: section.model_dump(mode="json") for key, section in sections.items()},
-            inputs={key: ref.path for key, ref in inputs.items()},
-            out=str(out),
-            parent=os.getpid(),
-        )
-        lanes.run(plan, count, progress.Published(dataset, name))
-    return count
+    with executors.opened(executor) as where:
+        if count := where.wanted(asked):
+            plan = Plan(
+                stage=name,
+                sections={key: section.model_dump(mode="json") for key, section in sections.items()},
+                inputs={key: ref.path for key, ref in inputs.items()},
+                out=str(out),
+                parent=os.getpid(),
+            )
+            lanes.run(plan, count, progress.Published(dataset, name), where)
+        return count

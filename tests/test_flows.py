@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import irgen
-from irgen import files, lanes, pipeline, running, store
+from irgen import files, hosts, lanes, pipeline, running, store
 from irgen.errors import GateError, SettingsError, StoreError
 from irgen.lane import Plan
 from tests import fake_stages
@@ -216,7 +216,7 @@ def test_every_stage_is_a_flow_whose_parameters_are_its_sections_and_inputs() ->
     assert list(stages.FLOWS) == ALL
     for stage in pipeline.STAGES:
         parameters = set(stages.FLOWS[stage.name].parameters.properties)
-        own = {"lanes"} if stage.name == "samples" else set()
+        own = {"lanes", "executor"} if stage.name == "samples" else set()
         assert parameters == {"dataset", "data", "redo", *stage.sections, *stage.inputs, *own}
 
 
@@ -237,7 +237,7 @@ def test_the_form_says_what_each_field_means_and_may_be() -> None:
 def test_lanes_are_asked_of_samples_alone_and_shown(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
-    def run(plan: Plan, count: int, listen: lanes.Listener) -> None:
+    def run(plan: Plan, count: int, listen: lanes.Listener, where: hosts.Hosts) -> None:
         asked.append((plan.stage, count))
         state = lanes.LaneState(0, "GPU 3", True, 5, 2, 0.5, 812.0, 2)
         listen(lanes.Progress(5, 12, 0.5, 14.0, (state,)))

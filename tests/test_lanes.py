@@ -13,6 +13,7 @@ import pytest
 
 from irgen import lanes, shards
 from irgen.errors import SettingsError
+from irgen.hosts import LocalHosts
 from irgen.lane import Plan
 from irgen.settings import SamplesSettings
 from tests.shards import outputs
@@ -124,10 +125,10 @@ def test_lanes_die_with_a_killed_parent(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "IRGEN_FAKE_LANE": "wait:1"}
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")], env=environment)
-    _until(lambda: len(_lane_processes(tmp_path)) == 2 and (tmp_path / "out" / "run.json").exists())
+    until(lambda: len(_lane_processes(tmp_path)) == 2 and (tmp_path / "out" / "run.json").exists())
     parent.kill()
     assert parent.wait() == -signal.SIGKILL
-    _until(lambda: _lane_processes(tmp_path) == [])
+    until(lambda: _lane_processes(tmp_path) == [])
 
 
 def test_lanes_outlive_whoever_read_what_they_print(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
@@ -149,15 +150,16 @@ def test_each_lane_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert [environment["CUDA_VISIBLE_DEVICES"] for _, environment in lanes._places(3)] == ["3", "5", "3"]
-    assert lanes.wanted(0) == 2
+    assert [host.environment["CUDA_VISIBLE_DEVICES"] for host in LocalHosts().take(3)] == ["3", "5", "3"]
+    assert LocalHosts().wanted(0) == 2
 
 
 def test_without_gpus_lanes_share_the_cores_and_are_not_started_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     cores = len(os.sched_getaffinity(0))
-    assert lanes._places(cores)[0] == ("cpu", {"OMP_NUM_THREADS": "1"})
-    assert (lanes.wanted(0), lanes.wanted(4)) == (0, 4)
+    host = LocalHosts().take(cores)[0]
+    assert (host.device, host.environment) == ("cpu", {"OMP_NUM_THREADS": "1"})
+    assert (LocalHosts().wanted(0), LocalHosts().wanted(4)) == (0, 4)
 
 
 def _lane_processes(folder: Path) -> list[int]:
@@ -169,7 +171,7 @@ def _lane_processes(folder: Path) -> list[int]:
     return found
 
 
-def _until(true: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from irgen import files, shards, store
-from irgen.shards import commit
+from irgen.shards import committed
 from tests.flows import serving
 from tests.flows.serving import TINY, Ui, until
 
@@ -50,7 +50,7 @@ def begun(ui: Ui, data: Path, undisturbed: bytes) -> str:
     """A run of the same samples in two lanes that has committed its first shard, and its id."""
     files.remove_tree(data / "tiny" / "06-samples")
     run_id = ui.start("samples/irgen", parameters(data))
-    until(lambda: any((data / "tiny" / "06-samples").glob(f"*/{commit.COMMIT}/*.json")), "the first shard")
+    until(lambda: any((data / "tiny" / "06-samples").glob(f"*/{committed.COMMIT}/*.json")), "the first shard")
     return run_id
 
 

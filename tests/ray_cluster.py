@@ -1,0 +1,40 @@
+"""A Ray cluster on loopback in a process of its own: one node, and more on demand.
+
+`python -m tests.ray_cluster` prints its address. Each line on stdin is a command, answered by a line: `add` starts a
+node, `lose` kills the last one that was added. It ends with stdin.
+"""
+
+import contextlib
+import socket
+import sys
+from typing import Any
+
+AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+def node() -> dict[str, Any]:
+    """Return what makes a node: one core, no dashboard, loopback alone, ports that are free."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in AGENTS]
+        ports = {name: each.getsockname()[1] for name, each in zip(AGENTS, sockets, strict=True)}
+    return {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False, **ports}
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=node())
+    added = []
+    print(cluster.address, flush=True)
+    for line in sys.stdin:
+        if line.strip() == "add":
+            added.append(cluster.add_node(**node()))
+        else:
+            cluster.remove_node(added.pop(), allow_graceful=False)
+        print("done", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
