@@ -16,14 +16,12 @@ time.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import fcntl
 import gc
 import heapq
 import itertools
-import json
 import resource
 import sys
 import tempfile
@@ -36,6 +34,7 @@ from typing import IO, Any
 from unittest import mock
 
 import alternating  # noqa: F401  (first: it sets the threads)
+import command
 import pyarrow as pa
 
 import irgen
@@ -354,18 +353,16 @@ def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    parser = command.parser(__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000], help="of each dataset")
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--per-shard", type=int, default=250)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     found = []
-    for count in sorted(arguments.images):
-        found.append(simulate(count, arguments.lanes, arguments.per_shard))
+    for count in sorted(options.images):
+        found.append(simulate(count, options.lanes, options.per_shard))
         print("  ".join(f"{name} {value}" for name, value in found[-1].items()), flush=True)
-    if arguments.json:
-        print(json.dumps({"datasets": found}))
+    command.finish(options, {"datasets": found})
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ of 60 MB in either sharded stage, with all their tables and records; they are ho
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import subprocess
@@ -19,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import command
 import yaml
 
 from irgen import files, pipeline, settings, store
@@ -100,16 +99,14 @@ def measure(repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    parser = command.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     report = measure(options.repeats)
     print(f"irgen --help {report['help_s']:.2f} CPU-s")
     print(f"irgen plan of {IMAGES:,} images {report['plan_s']:.2f} CPU-s, of as many finished ", end="")
     print(f"{report['finished_plan_s']:.2f} CPU-s")
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ detector takes the same number of steps. What is done is kept below --data, so t
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 from pathlib import Path
 from typing import Any
+
+import command
 
 from irgen import pipeline, settings
 from irgen.downstream import page, study
@@ -80,14 +80,13 @@ def show(name: str, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="where datasets and studies are kept")
     parser.add_argument("--images", type=int, default=1000, help="generated for each arm")
     parser.add_argument("--steps", type=int, default=0, help="of every detector; default: the settings'")
     parser.add_argument("--seeds", type=int, default=3, help="detectors of each arm and size")
     parser.add_argument("--only", choices=list(WHERE), help="one of the two")
     parser.add_argument("--hit-uav", type=Path, default=HIT_UAV, help="folder of HIT-UAV; left out where it is not")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     report: dict[str, Any] = {}
@@ -104,8 +103,7 @@ def main() -> None:
             print(f"{name}: left out" + ("" if options.only else f", {options.hit_uav} is not there"))
             continue
         show(name, report[name])
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ that the same forwards, decodings and scores, in the same batches, can take.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import alternating  # first: it sets the threads
+import command
 import numpy as np
 import small_flux
 import torch
@@ -114,17 +113,13 @@ def measure(size: small_flux.Size, pairs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of runs")
-    options = parser.parse_args()
+    options = command.parser(__doc__, pairs=5).parse_args()
     report = measure(SMALL, options.pairs)
     print(
         f"engine {report['cpu_s_compared']:.2f} CPU-s, bare loop {report['cpu_s']:.2f}: {report['ratio']:.3f} times, "
         f"scores within {report['scores_apart']:.1e}"
     )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ a LoRA step with and without gradient checkpointing. Needs no weights and no net
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import command
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from torch.utils.flop_counter import FlopCounterMode
@@ -280,16 +279,14 @@ def measure(case: Case, device: torch.device) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    parser = command.parser(__doc__)
     parser.add_argument("--small", action="store_true", help="a small model, on whatever device there is")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.small:
         reason = "no GPU"
         print(f"skipped: {reason}")
-        if options.json:
-            print(json.dumps({"skipped": reason}))
+        command.finish(options, {"skipped": reason})
         return
     report = measure(small_size() if options.small else true_size(), device)
     print(
@@ -297,8 +294,7 @@ def main() -> None:
         f"compiled, {100 * report['share_of_product_eager']:.0f} % eager; {report['images_an_hour']:.0f} images an "
         f"hour at NFE {NFE}, {report['speedup_over_stock']:.2f} times the stock pipeline"
     )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

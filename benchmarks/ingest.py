@@ -8,14 +8,13 @@ it is what surrounds a net that is compared, as on a GPU.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import alternating  # first: it sets the threads
+import command
 import numpy as np
 import real_frames
 import torch
@@ -94,10 +93,7 @@ def distances(pairs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs of runs")
-    options = parser.parse_args()
+    options = command.parser(__doc__, pairs=3).parse_args()
     for path in (ANNOTATIONS, HIT_UAV):
         real_frames.skip_without(path)
     report = {**annotations(), **distances(options.pairs)}
@@ -107,8 +103,7 @@ def main() -> None:
         f"{report['cpu_s']:.2f}: {report['ratio']:.2f} times less (features alone {report['features_ratio']:.2f}), "
         f"relative difference {report['error']:.1e}"
     )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,14 @@ python benchmarks/linear.py --json
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import alternating  # first: it sets the threads
+import command
 import psutil
 import pyarrow as pa
 import small_flux
@@ -77,17 +76,13 @@ def measure(pairs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of runs")
-    options = parser.parse_args()
+    options = command.parser(__doc__, pairs=5).parse_args()
     report = measure(options.pairs)
     print(
         f"{MANY} prompts cost {report['ratio']:.3f} times {FEW}; resident memory grows by "
         f"{100 * report['rss_growth']:.2f} % from shard {EARLY} to shard {SHARDS}"
     )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

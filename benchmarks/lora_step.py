@@ -8,21 +8,20 @@ measured twice: with latents and text embeddings at hand, as irgen keeps them, a
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import alternating  # first: it sets the threads
+import command
 import numpy as np
 import torch
 from diffusers import FluxPipeline
 from PIL import Image
 from small_flux import CAPTIONS, HEIGHT_PX, T5_TOKENS, WIDTH_PX
 
-from irgen import seeds
+from irgen import devices, seeds
 from irgen.captions import forms
 from irgen.generators import examples, flow, loading, lora, training
 from irgen.settings import MINIATURE, AdapterSettings, BaseSettings
@@ -135,6 +134,7 @@ class Plain:
 
 def measure(cached: bool, pairs: int) -> dict[str, Any]:
     """Return plain / irgen CPU time of some steps, and how far their losses are apart at most."""
+    devices.device()  # as each stage asks: from then on the process keeps freed memory, for both ways alike
     with tempfile.TemporaryDirectory() as folder, loading.quiet():
         chosen = pictures(Path(folder))
         ours, _ = trainer(chosen, Path(folder))
@@ -151,18 +151,14 @@ def measure(cached: bool, pairs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of runs")
-    options = parser.parse_args()
+    options = command.parser(__doc__, pairs=15).parse_args()
     report = {"cached": measure(True, options.pairs), "encoding": measure(False, options.pairs)}
     for name, one in report.items():
         print(
             f"{name:9} plain loop {one['cpu_s_compared']:6.2f} CPU-s, irgen {one['cpu_s']:6.2f}: {one['ratio']:.2f} "
             f"times, losses within {one['losses_apart']:.1e}"
         )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

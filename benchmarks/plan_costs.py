@@ -12,8 +12,6 @@ is compared with by its wall time:
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import command
 import yaml
 
 from irgen import costs, pipeline, rehearsal, settings, store
@@ -99,8 +98,7 @@ def compared(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    parser = command.parser(__doc__)
     parser.add_argument("--against", type=Path, help="a finished dataset of manifests/miniature.yaml")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -115,8 +113,7 @@ def main() -> None:
     for name, row in report["stages"].items():
         print(f"{name:<10} predicted {row['predicted']:7.1f}, took {row['took']:7.1f} {report['clock']}")
     print(f"in all {report['ratio']:.2f} of what it took")
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ irgen encodes a text once, denoises and decodes candidates of all prompts in bat
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import alternating  # first: it sets the threads
+import command
 import numpy as np
 import small_flux
 import torch
@@ -134,10 +134,7 @@ def measure(size: small_flux.Size, pairs: int, algorithms: dict[str, Any]) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs of runs")
-    options = parser.parse_args()
+    options = command.parser(__doc__, pairs=3).parse_args()
     tiny = measure(TINY, options.pairs, {"random": RANDOM, "zero_order": ZERO_ORDER})
     small = measure(SMALL, max(1, options.pairs // 2), {"random": RANDOM})
     report = {**tiny, "random_20m": small["random"] | {"parameters": small["parameters"]}}
@@ -147,8 +144,7 @@ def main() -> None:
             f"{name:12} plain loop {one['cpu_s_compared']:7.2f} CPU-s, irgen {one['cpu_s']:7.2f}: "
             f"{one['ratio']:.2f} times, {'same winners' if one['same_winners'] else 'OTHER WINNERS'}"
         )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

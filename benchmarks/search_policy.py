@@ -8,12 +8,11 @@ deals each step's previews to other seeds of the prompt: there the policy must b
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import command
 import numpy as np
 
 from irgen import rewards, seeds
@@ -41,11 +40,10 @@ def measure(paths: list[Path], nfe: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.parser(__doc__)
     parser.add_argument("files", nargs="*", type=Path, help=f"rewards as .npz; default: all in {FOLDER.name}/")
     parser.add_argument("--budget", type=int, default=NFE, help="NFE of an image")
     parser.add_argument("--steps", type=int, default=STEPS, help="of a whole denoising")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     options = parser.parse_args()
     paths = options.files or sorted(FOLDER.glob("*.npz"))
     if not paths:
@@ -57,8 +55,7 @@ def main() -> None:
             f"{name:30} as good as best of {found['equivalent_n']:5.2f}, gain {found['gain_z']:+.4f} z "
             f"[{low:+.4f}, {high:+.4f}], {found['schedule']}"
         )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

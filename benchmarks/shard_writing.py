@@ -7,9 +7,7 @@ Ours also hashes every image and file, writes the Parquet index, and commits the
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import tarfile
 import tempfile
 from functools import partial
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import alternating  # first: it sets the threads
+import command
 import numpy as np
 import pyarrow as pa
 import real_frames
@@ -81,10 +80,7 @@ def measure(pairs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs of runs")
-    options = parser.parse_args()
+    options = command.parser(__doc__, pairs=3).parse_args()
     for folder in ("kaist", "hit-uav"):
         real_frames.skip_without(real_frames.DATA / folder)
     report = measure(options.pairs)
@@ -93,8 +89,7 @@ def main() -> None:
         f"{report['ratio']:.2f} times less, {report['bytes_ratio']:.3f} of the bytes, "
         f"{'the same pixels' if report['identical'] else 'OTHER PIXELS'}"
     )
-    if options.json:
-        print(json.dumps(report))
+    command.finish(options, report)
 
 
 if __name__ == "__main__":

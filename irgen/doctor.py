@@ -238,12 +238,12 @@ def unfinished(root: Path) -> Iterator[Check]:
 
 def _committed(folder: Path) -> str:
     """Say how many shards of a sharded output are there."""
-    from irgen.shards import commit  # not at the top: it loads the table libraries
+    from irgen.shards import committed  # not at the top: it loads the table libraries
 
-    if not (folder / commit.RUN).exists():
+    if not (folder / committed.RUN).exists():
         return ""
     try:
-        return f", {len(commit.records(folder))} of {len(commit.read_run(folder))} shards"
+        return f", {len(committed.records(folder))} of {len(committed.read_run(folder))} shards"
     except IrgenError as error:
         return f", {error.what}"
 

@@ -14,7 +14,6 @@ from scipy.special import log_softmax, logsumexp
 
 from irgen.errors import IrgenError
 from irgen.metrics.frechet import F64, checked
-from irgen.metrics.manifold import squared
 
 
 def vendi_score(features: NDArray[np.floating]) -> float:
@@ -39,19 +38,6 @@ def vendi_score(features: NDArray[np.floating]) -> float:
     eigenvalues = np.linalg.eigvalsh(gram / len(unit))
     positive = eigenvalues[eigenvalues > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
-
-
-def mean_pairwise_distance(features: NDArray[np.floating]) -> float:
-    """Return the mean Euclidean distance of two different images of features [N, d].
-
-    Raises:
-        IrgenError: fewer than two images, or a feature is not finite.
-    """
-    rows = checked(features)
-    if len(rows) < 2:
-        raise IrgenError(f"{len(rows)} images make no pair", "Give at least two.")
-    above = np.triu_indices(len(rows), 1)
-    return float(np.sqrt(squared(rows, rows)[above]).mean())
 
 
 def inception_score(logits: NDArray[np.floating], *, splits: int = 10) -> float:

@@ -171,11 +171,6 @@ def open_clip_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
     }
 
 
-def parameter_count(*modules: nn.Module) -> int:
-    """Return how many parameters modules have together."""
-    return sum(p.numel() for module in modules for p in module.parameters())
-
-
 def half(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return a module's state in fp16, as it is shipped."""
     return {name: t.half().contiguous() if t.is_floating_point() else t for name, t in module.state_dict().items()}

@@ -109,19 +109,7 @@ def make_shards(
     """
     starts = Starts(samples.start, samples.seed, frames) if frames and samples.start.used else None
     wanted = plan(captions, samples, starts)
-    constants = {
-        "algorithm": algorithm_of(samples.search),
-        "guide": verifier_of(samples.guide),
-        "selection": samples.selection.net,
-        "steps": samples.steps,
-        "guidance": samples.guidance,
-        "width_px": base.width_px,
-        "height_px": base.height_px,
-        "base": weights.identity_of(base),
-        "adapter": store.ref(adapter).content,
-        "verifier": store.ref(verifier).content,
-        "frames": store.ref(frames).content if frames else "",
-    }
+    constants = _constants(samples, base, verifier, adapter, frames)
     output = ShardedOutput.open(
         out,
         run={"samples": samples.model_dump(mode="json"), **constants},
@@ -148,6 +136,25 @@ def make_shards(
                         shard.add(sample)
                 committed(number)
     return output
+
+
+def _constants(
+    samples: SamplesSettings, base: BaseSettings, verifier: Path, adapter: Path, frames: Path | None
+) -> dict[str, Any]:
+    """Return what every score sheet says of the run."""
+    return {
+        "algorithm": algorithm_of(samples.search),
+        "guide": verifier_of(samples.guide),
+        "selection": samples.selection.net,
+        "steps": samples.steps,
+        "guidance": samples.guidance,
+        "width_px": base.width_px,
+        "height_px": base.height_px,
+        "base": weights.identity_of(base),
+        "adapter": store.ref(adapter).content,
+        "verifier": store.ref(verifier).content,
+        "frames": store.ref(frames).content if frames else "",
+    }
 
 
 def make(

@@ -11,6 +11,7 @@ from irgen.errors import SettingsError, WeightsError
 from irgen.settings import MINIATURE, BaseSettings, VerifierSettings
 
 if TYPE_CHECKING:
+    from irgen.verifiers.calibration import Calibration
     from irgen.verifiers.clip import Clip
     from irgen.verifiers.examples import Examples
 
@@ -70,11 +71,53 @@ def run(
         GateError: the calibration is under the bar.
         StoreError: a test frame among the training frames.
     """
-    from irgen import devices, sources
-    from irgen.records import Caption, Frame, Negative, read_rows
-    from irgen.verifiers import calibration, clip, examples, irscore, realism, seed_runs
+    from irgen import devices
+    from irgen.verifiers import calibration, clip, irscore, seed_runs
 
     model = clip.load(verifier.model, verifier.pretrained, devices.device(), devices.dtype(verifier.precision))
+    train, val = _examples(model, frames, captions, negatives)
+    if adapter is not None:
+        train, val = _with_own(model, verifier, base, adapter, train, val, out / files.TMP)
+    with progress.bar("calibrating the untrained", len(val)) as advance:
+        before = calibration.calibrate(irscore.IrScore(model, verifier.alpha), val)
+        advance(len(val))
+    runs = {
+        seed: seed_runs.train_or_read(model, verifier, seed, train, val, out / files.TMP) for seed in verifier.seeds
+    }
+    chosen = max(runs, key=lambda seed: runs[seed].calibration.objective)
+    best = runs[chosen]
+    model.model.load_state_dict(best.weights)
+    irscore.IrScore(model, verifier.alpha).save(out, verifier.precision)
+    learnt = _learn_realism(frames, captions, out)
+    document = {"before": before.document(), "after": best.calibration.document(), "seed": chosen}
+    files.write_json(out / "calibration.json", document)
+    calibration.check_bar(best.calibration.auc, verifier.bar)
+    return {
+        "auc": best.calibration.auc,
+        "before": before.auc,
+        "seed": chosen,
+        "seeds": {
+            str(seed): {"auc": one.calibration.auc, "step": one.step, "losses": one.losses}
+            for seed, one in runs.items()
+        },
+        "frames": {"train": len(train), "val": len(val)},
+        "realism": learnt,
+        "captions_cut": clip.count_cut(model, (*train.captions, *val.captions)),
+        **(_own_figures(train, val, best.calibration) if adapter is not None else {}),
+    }
+
+
+def _examples(model: Clip, frames: Path, captions: Path, negatives: Path) -> tuple[Examples, Examples]:
+    """Read what is learnt from and what is held out.
+
+    Raises:
+        SettingsError: one of them is empty.
+        StoreError: a test frame among the training frames.
+    """
+    from irgen import sources
+    from irgen.records import Caption, Frame, Negative, read_rows
+    from irgen.verifiers import examples
+
     rows = (
         read_rows(frames / "frames.parquet", Frame),
         read_rows(captions / "captions.parquet", Caption),
@@ -88,38 +131,23 @@ def run(
             f"verifier: {len(train)} captioned train frames and {len(val)} val frames; it needs both",
             "Raise captions.train_frames and captions.val_frames, or frames.val_fraction, with at least two videos.",
         )
-    own = {}
-    if adapter is not None:
-        train, val = _with_own(model, verifier, base, adapter, train, val, out / files.TMP)
-        own = {"own_samples": {name: len(one.owners[examples.OWN]) for name, one in (("train", train), ("val", val))}}
-    with progress.bar("calibrating the untrained", len(val)) as advance:
-        before = calibration.calibrate(irscore.IrScore(model, verifier.alpha), val)
-        advance(len(val))
-    runs = {
-        seed: seed_runs.train_or_read(model, verifier, seed, train, val, out / files.TMP) for seed in verifier.seeds
-    }
-    chosen = max(runs, key=lambda seed: runs[seed].calibration.objective)
-    best = runs[chosen]
-    model.model.load_state_dict(best.weights)
-    irscore.IrScore(model, verifier.alpha).save(out, verifier.precision)
-    if learnt := realism.learn(rows[0], rows[1], raw):
+    return train, val
+
+
+def _learn_realism(frames: Path, captions: Path, out: Path) -> bool:
+    """Learn the statistics of real frames, and return whether there were enough of them."""
+    from irgen import sources
+    from irgen.records import Caption, Frame, read_rows
+    from irgen.verifiers import realism
+
+    learnt = realism.learn(
+        read_rows(frames / "frames.parquet", Frame),
+        read_rows(captions / "captions.parquet", Caption),
+        sources.root_of(frames),
+    )
+    if learnt:
         learnt.save(out)
-    document = {"before": before.document(), "after": best.calibration.document(), "seed": chosen}
-    files.write_json(out / "calibration.json", document)
-    calibration.check_bar(best.calibration.auc, verifier.bar)
-    return {
-        "auc": best.calibration.auc,
-        "before": before.auc,
-        "seed": chosen,
-        "seeds": {
-            str(seed): {"auc": one.calibration.auc, "step": one.step, "losses": one.losses}
-            for seed, one in runs.items()
-        },
-        "frames": {"train": len(train), "val": len(val)},
-        "realism": learnt is not None,
-        "captions_cut": clip.count_cut(model, (*train.captions, *val.captions)),
-        **(own | {"preview_rank": best.calibration.preview_rank} if own else {}),
-    }
+    return learnt is not None
 
 
 def _with_own(
@@ -144,3 +172,12 @@ def _with_own(
         own.with_own(model, train, "train", count, load, scratch, previews=verifier.previews),
         own.with_own(model, val, "val", count, load, scratch, previews=True),
     )
+
+
+def _own_figures(train: Examples, val: Examples, reached: Calibration) -> dict[str, Any]:
+    from irgen.verifiers.examples import OWN
+
+    return {
+        "own_samples": {"train": len(train.owners[OWN]), "val": len(val.owners[OWN])},
+        "preview_rank": reached.preview_rank,
+    }

@@ -22,7 +22,7 @@ from irgen import files, images, rewards, shards, store
 from irgen.errors import IrgenError
 from irgen.metrics import proxy
 from irgen.settings import FramesSettings, load_manifest
-from irgen.shards.commit import read_run, records
+from irgen.shards.committed import read_run, records
 from irgen.sources import annotation_files, hit_uav, listing
 from irgen.sources.annotation_files import BadAnnotationError
 from tests.shards import outputs

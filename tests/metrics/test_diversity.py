@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
 from irgen.errors import IrgenError
-from irgen.metrics.diversity import inception_score, mean_pairwise_distance, vendi_score
+from irgen.metrics.diversity import inception_score, vendi_score
 
 
 def features(seed: int, count: int, dimensions: int) -> np.ndarray:
@@ -38,12 +38,6 @@ def test_the_vendi_score_is_that_of_the_whole_cosine_matrix(n: int, dimensions: 
 def test_a_feature_vector_of_zeros_has_no_cosine() -> None:
     with pytest.raises(IrgenError, match="2 images, 1 of them with all features zero"):
         vendi_score(np.array([[0.0, 0], [1, 2]]))
-
-
-def test_the_pairwise_distance_is_the_mean_over_different_pairs() -> None:
-    assert mean_pairwise_distance(np.array([[0.0, 0], [3, 4], [0, 8]])) == pytest.approx((5 + 8 + 5) / 3)
-    with pytest.raises(IrgenError, match="1 images make no pair"):
-        mean_pairwise_distance(np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize("splits", [1, 3, 10])

@@ -42,7 +42,7 @@ def rows_of(dataset: Dataset, mode: str) -> list[dict]:
 
 
 def gray(dataset: Dataset, row: dict) -> np.ndarray:
-    with Image.open(io.BytesIO(image_of(dataset.folder, row))) as image:
+    with Image.open(io.BytesIO(image_of(dataset.place, row))) as image:
         return np.asarray(image.convert("L"), np.float64)
 
 

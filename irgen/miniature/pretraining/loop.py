@@ -6,9 +6,10 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,14 +71,8 @@ def train(
     vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": schedule.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98))
-    checkpoint = work / f"{name}.pt"
-    first, spent_s = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, spent_s = state["step"], state["spent_s"]
+    checkpoint, learning = work / f"{name}.pt", {"model": model, "averaged": averaged, "optimizer": optimizer}
+    first, spent_s = _resume(checkpoint, learning)
     sums: dict[str, float] = {}
     start, seen = time.monotonic(), 0
     for step in range(first, schedule.steps):
@@ -98,18 +93,26 @@ def train(
             _log(work / f"{name}.log", {"step": step + 1, "seconds": round(elapsed_s), **means})
             sums, seen = {}, 0
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == schedule.steps:
-            state = {
-                "model": model.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step + 1,
-                "spent_s": spent_s + time.monotonic() - start,
-            }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            _save(checkpoint, learning, step + 1, spent_s + time.monotonic() - start)
             if on_checkpoint:
                 on_checkpoint(averaged, step + 1)
     return averaged
+
+
+def _resume(checkpoint: Path, learning: Mapping[str, Any]) -> tuple[int, float]:
+    """Load what was learnt so far; return the steps done, and the seconds that they took."""
+    if not checkpoint.exists():
+        return 0, 0.0
+    state = torch.load(checkpoint, weights_only=True)
+    for name, one in learning.items():
+        one.load_state_dict(state[name])
+    return state["step"], state["spent_s"]
+
+
+def _save(checkpoint: Path, learning: Mapping[str, Any], step: int, spent_s: float) -> None:
+    state = {name: one.state_dict() for name, one in learning.items()}
+    torch.save({**state, "step": step, "spent_s": spent_s}, checkpoint.with_suffix(".tmp"))
+    checkpoint.with_suffix(".tmp").replace(checkpoint)
 
 
 @torch.no_grad()

@@ -1,3 +1,4 @@
+import importlib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,10 @@ def test_settings_cannot_be_changed_once_made(tmp_path):
     manifest = load(tmp_path, MINIMAL)
     with pytest.raises(ValueError, match="frozen"):
         manifest.samples.steps = 3
+
+
+def test_every_section_is_a_module_of_its_name():
+    for name, field in Manifest.model_fields.items():
+        if name != "dataset":
+            module = importlib.import_module(f"irgen.settings.{name}")
+            assert field.annotation.__module__ == module.__name__
