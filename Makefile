@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (8 to 9 minutes)
+demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (9 to 10 minutes)
 	$(BIN)/irgen run manifests/miniature.yaml --lanes 2
 
 test: $(READY)  ## Run the tests
