@@ -58,9 +58,8 @@ def test_files_and_links_of_a_page_lead_somewhere(repository: Path, page: str) -
 
 @pytest.mark.parametrize("page", pages())
 def test_python_on_a_page_is_python(repository: Path, page: str) -> None:
-    for language, code in BLOCK.findall((repository / page).read_text()):
-        if language == "python":
-            compile(code, page, "exec")
+    blocks = [code for language, code in BLOCK.findall((repository / page).read_text()) if language == "python"]
+    assert all(ast.parse(code).body for code in blocks)
 
 
 def commands(text: str) -> Iterator[list[str]]:
