@@ -12,6 +12,7 @@ from irgen.cli.asking import Data, Json, ManifestPath, flat, short
 from irgen.executors import Executor
 
 if TYPE_CHECKING:
+    from irgen.costs import Estimate
     from irgen.pipeline import Outcome
 
 KEY_FIGURES = {
@@ -43,6 +44,9 @@ def run(
     executor: Annotated[
         Executor, typer.Option(help="Where they run; ray: on the cluster of RAY_ADDRESS, else a Ray of this machine's.")
     ] = "local",
+    ranks: Annotated[
+        int, typer.Option(min=1, help="Train adapter and verifier in so many processes, as lanes on this machine.")
+    ] = 1,
     data: Data = Path("data"),
     as_json: Json = False,
 ) -> None:
@@ -61,7 +65,9 @@ def run(
         pipeline.stage_named(stage)
     from flows import local
 
-    outcomes = local.build(manifest, data, from_stage or None, only or None, lanes, executor, debug=context.obj.debug)
+    outcomes = local.build(
+        manifest, data, from_stage or None, only or None, lanes, executor, ranks, debug=context.obj.debug
+    )
     if as_json:
         console.write_json({name: _outcome(outcome) for name, outcome in outcomes.items()})
         return
@@ -90,10 +96,15 @@ def plan(
 ) -> None:
     """Say what a run would reuse, redo or resume and why, and what it would take: time, GPU hours, disk, money.
 
-    Costs are reckoned from what this machine took before: for this dataset, for its base, or in a calibration.
+    Of a study, what each of its runs makes that no run before it makes. Costs are reckoned from what this machine took
+    before: for this dataset, for its base, or in a calibration.
     """
     from irgen import costs, pipeline, rehearsal, settings
+    from irgen.studies import settings as studies
 
+    if studies.is_study(manifest):
+        _plan_study(manifest, data, calibrate, price, as_json)
+        return
     wanted = settings.load_manifest(manifest)
     lines = pipeline.plan(wanted, data)
     rehearsed = rehearsal.rehearse(wanted, data, lines) if calibrate else rehearsal.kept(wanted)
@@ -108,8 +119,7 @@ def plan(
     console.write_table(
         [("stage", "action", *costs.HEADER, "why"), *rows, ("total", "", *costs.cells(together, price), "")]
     )
-    if together.seconds is None:
-        console.say("?: nothing like it was made on this machine yet; `irgen plan --calibrate` finds out, in minutes")
+    _say_if_unknown(together)
 
 
 @commands.command(epilog="Example: irgen frames --source kaist --root data/raw/kaist --out data/frames --json")
@@ -149,8 +159,15 @@ def doctor(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = Fa
     from flows import stale
     from irgen import doctor as checks
     from irgen import settings
+    from irgen.studies import settings as studies
 
-    found = [*checks.examine(settings.load_manifest(manifest), data), *stale.look(data)]
+    if studies.is_study(manifest):
+        manifests = [run.manifest for run in studies.load(manifest)[1]]
+    else:
+        manifests = [settings.load_manifest(manifest)]
+    # What several runs need is told once.
+    examined = dict.fromkeys(check for one in manifests for check in checks.examine(one, data))
+    found = [*examined, *stale.look(data)]
     if as_json:
         console.write_json([check.as_dict() for check in found])
     else:
@@ -182,6 +199,31 @@ def ui(
         local.serve(data, port, lambda url: print(f"{url}  (Ctrl-C stops)", flush=True))
     except KeyboardInterrupt:
         console.say("stopped")
+
+
+def _plan_study(manifest: Path, data: Path, calibrate: bool, price: float | None, as_json: bool) -> None:
+    from irgen import costs
+    from irgen.studies import planning, settings
+
+    _, runs = settings.load(manifest)
+    plans = planning.plan(runs, data, calibrate)
+    totals = {one.run.name: costs.total(one.estimates.values()) for one in plans}
+    together = costs.total(totals.values())
+    if as_json:
+        rows = {one.run.name: {"makes": one.made, **totals[one.run.name].document(price)} for one in plans}
+        console.write_json({"runs": rows, "total": together.document(price)})
+        return
+    header = ("run", *costs.HEADER, "makes")
+    table = [
+        (name, *costs.cells(totals[name], price), ", ".join(one.made)) for name, one in zip(totals, plans, strict=True)
+    ]
+    console.write_table([header, *table, ("total", *costs.cells(together, price), "")])
+    _say_if_unknown(together)
+
+
+def _say_if_unknown(together: Estimate) -> None:
+    if together.seconds is None:
+        console.say("?: nothing like it was made on this machine yet; `irgen plan --calibrate` finds out, in minutes")
 
 
 def _row(outcome: Outcome) -> tuple[str, str, str, str]:

@@ -67,7 +67,8 @@ def _problem(model: type[BaseModel], problem: Any) -> str:
     """Word one of pydantic's errors, naming the field as the manifest spells it."""
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(problem["loc"][-1]), _field_names(model), n=1)
+        name = str(problem["loc"][-1])
+        close = difflib.get_close_matches(name, [one for one in _field_names(model) if one != name], n=1)
         return f"unknown field `{field}`" + (f" (did you mean `{close[0]}`?)" if close else "")
     if problem["type"] == "missing":
         return f"field `{field}` is missing"
