@@ -129,9 +129,15 @@ def only(pool: Pool, classes: Sequence[str]) -> Pool:
 
 
 def share(pool: Pool, part: float, seed: int) -> Pool:
-    """Return a seeded part of a pool; a smaller part lies within each larger one of the same seed."""
-    order = seeds.generator(seed, "real", "downstream-share").permutation(len(pool))
-    return pool.take(sorted(order[: max(1, round(part * len(pool)))]))
+    """Return a seeded part of a pool, video by video; a smaller part lies within each larger one of the same seed.
+
+    Frames of one video resemble each other: who has few frames has few videos, and not a bit of every one.
+    """
+    videos = list(dict.fromkeys(pool.groups))
+    order = seeds.generator(seed, "real", "downstream-share").permutation(len(videos))
+    place = {videos[number]: turn for turn, number in enumerate(order)}
+    rows = sorted(range(len(pool)), key=lambda row: place[pool.groups[row]])
+    return pool.take(sorted(rows[: max(1, round(part * len(pool)))]))
 
 
 def mixed(real_frames: Pool, others: Pool, real_in_batch: float) -> Pool:

@@ -18,7 +18,9 @@ class DownstreamSettings(Settings):
     detector: DetectorSettings = Field(
         DetectorSettings(channels=32, steps=300, batch_size=8), description="Trained anew for every arm, size and seed."
     )
-    shares: tuple[float, ...] = Field((0.1, 0.3, 1.0), description="Of the real train frames, each 0 to 1.")
+    shares: tuple[float, ...] = Field(
+        (0.1, 0.3, 1.0), description="Of the real train frames, each 0 to 1; whole videos but for the last one."
+    )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Of the detectors, and of the real frames.")
     real_in_batch: float = Field(
         0.5, gt=0, lt=1, description="Share of real images in what a detector sees, however many there are."

@@ -38,6 +38,12 @@ def test_smaller_shares_lie_within_larger_ones_and_seeds_differ():
     assert len(pools.share(whole, 1.0, 3)) == 40
 
 
+def test_a_share_is_of_whole_videos_but_for_the_last():
+    for seed in range(5):
+        groups = pools.share(pool(40), 7 / 40, seed).groups
+        assert len(groups) == 7 and sorted(groups.count(video) for video in set(groups)) == [1, 2, 2, 2]
+
+
 def test_boxes_of_other_classes_go_and_those_to_be_ignored_stay():
     assert [box.label for box in pools.only(pool(1, label="car"), ["person"]).boxes[0]] == ["people"]
     assert [box.label for box in pools.only(pool(1), ["person"]).boxes[0]] == ["person", "people"]
