@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from irgen.studies.settings import Run, Study
 COLUMNS = ["variant", "seed", "candidates", "nfe", "judge", "metric", "value"]
 AUC = "auc"
 """The judge of how well the verifier tells real test frames from others."""
+SHARES = ("precision", "recall", "coverage")
+"""Metrics that lie, as every AUC does, between 0 and 1."""
 OWN_FAMILY = ("verifier", "clip")
 """Feature nets that are not independent of the verifier."""
 
@@ -64,6 +66,11 @@ def interval(values: Sequence[float] | F64) -> Figure:
     return Figure(mean, (mean - reach, mean + reach))
 
 
+def _clipped(figure: Figure) -> Figure:
+    """Cut an interval to 0 to 1: Student's knows no bounds."""
+    return replace(figure, interval=figure.interval and (max(figure.interval[0], 0.0), min(figure.interval[1], 1.0)))
+
+
 @dataclass(frozen=True)
 class OverSeeds:
     """One variant's figures at several budgets, compared seed by seed.
@@ -104,7 +111,8 @@ def summarise(study: Study, table: pd.DataFrame, nets: Mapping[str, bool] | None
     for key, part in table.groupby(["variant", "candidates", "nfe", "judge", "metric"], sort=False):
         variant, candidates, nfe, judge, metric = key
         place = {"variant": variant, "candidates": int(candidates), "nfe": float(nfe), "judge": judge, "metric": metric}
-        found.append({**place, **interval(part["value"].to_numpy()).document()})
+        figure = interval(part["value"].to_numpy())
+        found.append({**place, **(_clipped(figure) if judge == AUC or metric in SHARES else figure).document()})
     by_variant = {variant: _over_seeds(table[table["variant"] == variant], known) for variant in study.variants}
     return {
         "study": study.study,

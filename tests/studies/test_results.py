@@ -54,6 +54,8 @@ def test_figures_are_means_over_seeds_with_their_intervals() -> None:
     assert one["value"] == pytest.approx(0.3) and one["low"] < 0.3 < one["high"] and one["nfe"] == 96
     gray = next(row for row in found if row["metric"] == "gray")
     assert [gray["value"], gray["low"], gray["high"]] == pytest.approx([0.99] * 3)
+    told = next(row for row in found if row["metric"] == "test grayscale")
+    assert 0.95 < told["low"] < 0.98 and told["high"] == 1  # Student's would be 1.005
 
 
 def test_the_alarm_compares_seed_by_seed_and_names_where_to_stop() -> None:
