@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field, TypeAdapter
 
-from flows.stages import DATA, FLOWS, OPTIONS, Data, Executor, Lanes
+from flows.stages import DATA, FLOWS, OPTIONS, Data, Executor, Lanes, Ranks
 from irgen import files, pipeline, running, settings
 from irgen.errors import SettingsError, StoreError
 from irgen.pipeline import Outcome, PlanLine
@@ -30,6 +30,7 @@ def build_dataset(
     only: StageName | None = None,
     lanes: Lanes = 0,
     executor: Executor = "local",
+    ranks: Ranks = 1,
 ) -> dict[str, Outcome]:
     """Build the dataset that a manifest describes.
 
@@ -40,6 +41,7 @@ def build_dataset(
         only: Make this stage anew and no other.
         lanes: Processes that make samples side by side, a GPU each or a share of the cores; 0: one a GPU.
         executor: Where they run; ray: on the cluster of RAY_ADDRESS, without it on this machine's own Ray.
+        ranks: Processes that train adapter and verifier together, a GPU each or a share of the cores.
 
     Raises:
         RunningError: a run with other settings is at work on this dataset.
@@ -49,11 +51,11 @@ def build_dataset(
     """
     wanted = settings.load_manifest(Path(manifest))
     with running.claimed(pipeline.dataset_root(Path(data), wanted.dataset), wanted):
-        return _build(wanted, data, from_stage, only, {"lanes": lanes, "executor": executor})
+        return _build(wanted, data, from_stage, only, {"lanes": lanes, "executor": executor, "ranks": ranks})
 
 
 def _build(
-    wanted: Manifest, data: str, from_stage: str | None, only: str | None, lanes: Mapping[str, Any]
+    wanted: Manifest, data: str, from_stage: str | None, only: str | None, processes: Mapping[str, Any]
 ) -> dict[str, Outcome]:
     redo = forced(from_stage, only)
     lines = pipeline.plan(wanted, Path(data), redo)
@@ -65,7 +67,7 @@ def _build(
     from irgen import room  # not at the top: it loads what stages need
 
     room.require(wanted, Path(data), lines)
-    outcomes = _only(only, wanted, data, lines, lanes) if only else _all(wanted, data, redo, lanes)
+    outcomes = _only(only, wanted, data, lines, processes) if only else _all(wanted, data, redo, processes)
     if "report" in outcomes and not only:
         _summarise(wanted, data, outcomes)
     return outcomes
@@ -86,25 +88,25 @@ def forced(from_stage: str | None, only: str | None) -> Collection[str]:
     return ()
 
 
-def _all(wanted: Manifest, data: str, redo: Collection[str], lanes: Mapping[str, Any]) -> dict[str, Outcome]:
+def _all(wanted: Manifest, data: str, redo: Collection[str], processes: Mapping[str, Any]) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for stage in pipeline.STAGES:
         arguments = {name: getattr(wanted, name) for name in stage.sections}
         arguments |= {name: outcomes[name].ref for name in stage.inputs}
-        arguments |= _lanes(stage.name, lanes)
+        arguments |= _taken(stage.name, processes)
         found = FLOWS[stage.name](dataset=wanted.dataset, data=data, redo=stage.name in redo, **arguments)
         # Of a stage that a retried run had done, Prefect hands out the stored result, as a dict.
         outcomes[stage.name] = OUTCOME.validate_python(found)
     return outcomes
 
 
-def _lanes(stage: str, lanes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how many lanes and where, if a stage's flow takes that."""
-    return lanes if "lanes" in FLOWS[stage].parameters.properties else {}
+def _taken(stage: str, processes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a stage's flow takes of how many processes there shall be and where."""
+    return {name: value for name, value in processes.items() if name in FLOWS[stage].parameters.properties}
 
 
 def _only(
-    name: str, wanted: Manifest, data: str, lines: Collection[PlanLine], lanes: Mapping[str, Any]
+    name: str, wanted: Manifest, data: str, lines: Collection[PlanLine], processes: Mapping[str, Any]
 ) -> dict[str, Outcome]:
     stage = pipeline.stage_named(name)
     arguments = {section: getattr(wanted, section) for section in stage.sections}
@@ -112,7 +114,7 @@ def _only(
     for line in lines:
         if line.stage in stage.reads(arguments) and line.ref is None:
             raise StoreError(f"{name} reads {line.stage}: {line.reason}", "Run without --only first.")
-    arguments |= {**{key: refs[key] for key in stage.inputs}, **_lanes(name, lanes)}
+    arguments |= {**{key: refs[key] for key in stage.inputs}, **_taken(name, processes)}
     return {name: FLOWS[name](dataset=wanted.dataset, data=data, redo=True, **arguments)}
 
 

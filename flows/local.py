@@ -87,6 +87,7 @@ def build(
     only: str | None,
     lanes: int,
     executor: Executor = "local",
+    ranks: int = 1,
     *,
     debug: bool,
 ) -> dict[str, Outcome]:
@@ -102,6 +103,7 @@ def build(
         only: the one stage to make anew.
         lanes: processes that make samples side by side; 0: one a GPU.
         executor: where they run.
+        ranks: processes that train adapter and verifier together.
         debug: show Prefect's own messages.
 
     Raises:
@@ -115,7 +117,7 @@ def build(
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "irgen")
         if not answers(url):
             raise ServerError(f"PREFECT_API_URL = {url}: no Prefect server answers", "Start it, or unset the variable.")
-        return _build(manifest, data, from_stage, only, lanes, executor)
+        return _build(manifest, data, from_stage, only, lanes, executor, ranks)
     port = free_port()
     os.environ.update(environment(data, port))
     home(data).mkdir(parents=True, exist_ok=True)
@@ -130,11 +132,17 @@ def build(
     wait_until_ready(api_url(port), [server])
     # A flow waits a second for its heartbeat's thread; this server, which ends with us, needs no sign of life.
     with temporary_settings({"flows.heartbeat_frequency": None}):
-        return _build(manifest, data, from_stage, only, lanes, executor)
+        return _build(manifest, data, from_stage, only, lanes, executor, ranks)
 
 
 def _build(
-    manifest: Path, data: Path, from_stage: str | None, only: str | None, lanes: int, executor: Executor
+    manifest: Path,
+    data: Path,
+    from_stage: str | None,
+    only: str | None,
+    lanes: int,
+    executor: Executor,
+    ranks: int,
 ) -> dict[str, Outcome]:
     if is_study(manifest):
         from flows.studies import study
@@ -143,7 +151,13 @@ def _build(
     from flows.build_dataset import build_dataset
 
     return build_dataset(
-        manifest=str(manifest), data=str(data), from_stage=from_stage, only=only, lanes=lanes, executor=executor
+        manifest=str(manifest),
+        data=str(data),
+        from_stage=from_stage,
+        only=only,
+        lanes=lanes,
+        executor=executor,
+        ranks=ranks,
     )
 
 
@@ -156,7 +170,7 @@ def wait_until_ready(server_url: str, processes: Sequence[subprocess.Popen[bytes
     deadline = time.monotonic() + START_S
     while not answers(server_url):
         if any(process.poll() is not None for process in processes) or time.monotonic() > deadline:
-            raise ServerError(f"{server_url}: the Prefect server did not start", "Run again with --debug to see why.")
+            raise ServerError(f"{server_url}: the Prefect server did not start", "`irgen --debug ...` shows why.")
         time.sleep(0.05)
 
 

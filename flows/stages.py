@@ -60,6 +60,9 @@ Executor = Annotated[
     executors.Executor,
     _shown("Where they run; ray: on the cluster of RAY_ADDRESS, else a Ray of this machine's."),
 ]
+Ranks = Annotated[
+    int, _shown("Processes of this machine that train together, a GPU each or a share of the cores.", ge=1, le=1024)
+]
 Input = Annotated[Ref | None, _shown("Output to read; none: the latest sound one of this dataset.")]
 
 OPTIONS: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "flow_run_name": "{dataset}"}
@@ -118,12 +121,13 @@ def adapter(
     base: BaseSettings = DEFAULTS.base,
     frames: Input = None,
     captions: Input = None,
+    ranks: Ranks = 1,
     data: Data = DATA,
     redo: Redo = False,
 ) -> Outcome:
     """Train the LoRA that turns the base model to infrared."""
     inputs = {"frames": frames, "captions": captions}
-    return _make("adapter", dataset, data, {"adapter": adapter, "base": base}, inputs, redo)
+    return _make("adapter", dataset, data, {"adapter": adapter, "base": base}, inputs, redo, ranks=ranks)
 
 
 @flow(name="verifier", **OPTIONS)
@@ -135,12 +139,13 @@ def verifier(
     captions: Input = None,
     negatives: Input = None,
     adapter: Input = None,
+    ranks: Ranks = 1,
     data: Data = DATA,
     redo: Redo = False,
 ) -> Outcome:
     """Finetune the CLIP model that tells infrared from what is not, and calibrate it on held-out frames."""
     inputs = {"frames": frames, "captions": captions, "negatives": negatives, "adapter": adapter}
-    return _make("verifier", dataset, data, {"verifier": verifier, "base": base}, inputs, redo)
+    return _make("verifier", dataset, data, {"verifier": verifier, "base": base}, inputs, redo, ranks=ranks)
 
 
 @flow(name="samples", **OPTIONS)
@@ -227,10 +232,11 @@ def _make(
     redo: bool,
     lanes: int | None = None,
     executor: executors.Executor = "local",
+    ranks: int = 1,
 ) -> Outcome:
     reads = pipeline.stage_named(name).reads(sections)
     refs = {key: ref or _latest(name, key, dataset, data) for key, ref in inputs.items() if key in reads}
-    return stage.make(name, data, dataset, sections, refs, redo, lanes, executor)
+    return stage.make(name, data, dataset, sections, refs, redo, lanes, executor, ranks)
 
 
 def _latest(name: str, wanted: str, dataset: Dataset, data: str) -> Ref:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 ADDRESS = "RAY_ADDRESS"
 """Names the cluster, as for Ray's own programs."""
+
+RENDEZVOUS = "IRGEN_RENDEZVOUS"
+"""Names a file through which the processes of a training find each other."""
+
+STOP_S = 10.0
 
 
 class Process(Protocol):
@@ -79,13 +85,13 @@ class LocalHosts:
         """Return how many lanes to start; where none are asked for, one a GPU if there are several."""
         if asked:
             return asked
-        gpus = _gpus()
-        return len(gpus) if len(gpus) > 1 else 0
+        count = len(gpus())
+        return count if count > 1 else 0
 
-    def take(self, count: int) -> Sequence[Host]:
+    def take(self, count: int) -> Sequence[LocalHost]:
         """Give each lane its device and the environment that ties it there."""
-        if gpus := _gpus():
-            chosen = [gpus[number % len(gpus)] for number in range(count)]
+        if found := gpus():
+            chosen = [found[number % len(found)] for number in range(count)]
             return [LocalHost(f"GPU {gpu}", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in chosen]
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // count))
@@ -159,7 +165,18 @@ class LocalProcess:
         return True
 
 
-def _gpus() -> list[str]:
+def stop(processes: Sequence[Process]) -> None:
+    """End processes; those that do not end within a while are killed, which leaves nothing torn."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_S
+    for process in processes:
+        if not process.wait(max(0.0, deadline - time.monotonic())):
+            process.kill()
+            process.wait(STOP_S)
+
+
+def gpus() -> list[str]:
     """Name the GPUs that this process sees, as CUDA_VISIBLE_DEVICES does."""
     import torch
 

@@ -38,6 +38,7 @@ Message = dict[str, Any]
 
 alive: memory_mb, the most it has held. begun: count, of the images that are missing. images: count, finished since the
 last. shard: number, committed.
+Of a rank: begun: what, count. done: what, count, since the last. ended: what.
 log: level, text. refused: error (its class), what, fix. failed: text.
 """
 Tell = Callable[[Message], None]
@@ -89,27 +90,24 @@ def work(plan: Plan, tell: Tell) -> None:
     Raises:
         IrgenError: as the stage.
     """
-    ended = threading.Event()
-    threading.Thread(target=_beat, args=(tell, ended), daemon=True).start()
-    try:
+    with beating(tell):
         cast(ShardedStage, pipeline.stage_named(plan.stage).module()).make_shards(
             **plan.arguments(),
             bar=functools.partial(_bar, tell),
             committed=lambda number: tell({"kind": "shard", "number": number}),
         )
-    finally:
-        ended.set()
 
 
-def main(path: Path) -> int:
+def main(path: Path, work: Callable[[Plan, Tell], None] = work) -> int:
     """Work a plan off and return the exit code."""
     plan = Plan.model_validate_json(path.read_bytes())
-    _die_with(plan.parent)
+    die_with(plan.parent)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
-    tell = _speaker()
+    tell = speaker()
     logger = logging.getLogger("irgen")
     logger.addHandler(_Told(tell))
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # some library may have given the root a handler; the parent shows these lines
     try:
         with streams.unbreaking():
             work(plan, tell)
@@ -140,7 +138,7 @@ class _Told(logging.Handler):
         self._tell({"kind": "log", "level": record.levelno, "text": record.getMessage()})
 
 
-def _speaker() -> Tell:
+def speaker() -> Tell:
     """Keep stdout for messages; what libraries print goes to stderr from here on."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -154,6 +152,17 @@ def _speaker() -> Tell:
     return tell
 
 
+@contextlib.contextmanager
+def beating(tell: Tell) -> Iterator[None]:
+    """Give signs of life meanwhile."""
+    ended = threading.Event()
+    threading.Thread(target=_beat, args=(tell, ended), daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
 def _beat(tell: Tell, ended: threading.Event) -> None:
     while True:
         tell({"kind": "alive", "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
@@ -161,7 +170,7 @@ def _beat(tell: Tell, ended: threading.Event) -> None:
             return
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when the parent is gone, which loses no more than a shard."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

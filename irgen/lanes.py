@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from irgen import errors, files, progress
+from irgen import errors, files, hosts, progress
 from irgen.errors import IrgenError
 from irgen.hosts import Host, Hosts, LocalHosts, Process
 from irgen.lane import Message, Plan
@@ -35,7 +35,6 @@ PLACE_S = 900.0
 """Without a single lane that has a place for so long, the run fails: clusters that grow take minutes."""
 
 TELL_EVERY_S = 5.0
-STOP_S = 10.0
 LOCAL = LocalHosts()
 
 
@@ -119,7 +118,7 @@ def run(plan: Plan, count: int, listen: Listener = lambda progress: None, where:
                 except queue.Empty:
                     watch.hear_nothing()
     finally:
-        _stop(lanes)
+        hosts.stop([each.process for each in lanes if each.process])
     if missing := unmade(Path(plan.out)):
         last = "; ".join(f"lane {each.number}: {each.last_words}" for each in lanes if each.last_words)
         raise LaneError(
@@ -285,15 +284,3 @@ class _Watch:
         rate = images / max(time.monotonic() - self._began_s, 1e-9)
         left = (self._total - images) / rate if images else None
         return Progress(images, self._total, rate, left, states)
-
-
-def _stop(lanes: Sequence[_Lane]) -> None:
-    """End all lanes; those that do not within a while are killed, which leaves nothing torn."""
-    processes = [each.process for each in lanes if each.process]
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + STOP_S
-    for process in processes:
-        if not process.wait(max(0.0, deadline - time.monotonic())):
-            process.kill()
-            process.wait(STOP_S)

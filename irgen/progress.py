@@ -40,6 +40,7 @@ class Part:
 
 
 _records: list[dict[str, Part]] = []
+_elsewhere: list[Bar] = []
 
 
 class _Rate(ProgressColumn):
@@ -60,9 +61,20 @@ def recorded() -> Iterator[dict[str, Part]]:
 
 
 @contextmanager
+def shown_by(other: Bar) -> Iterator[None]:
+    """Have another show what bars would show meanwhile."""
+    _elsewhere.append(other)
+    try:
+        yield
+    finally:
+        _elsewhere.pop()
+
+
+@contextmanager
 def bar(description: str, total: int) -> Iterator[Advance]:
     """Show progress of `total` units; call the yielded function with how many were done."""
-    with _noted(description) as note, _shown(description, total) as show:
+    shown = _elsewhere[-1] if _elsewhere else _shown
+    with _noted(description) as note, shown(description, total) as show:
 
         def advance(count: int) -> None:
             note(count)

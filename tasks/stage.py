@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irgen import executors, lanes, pipeline, streams
+from irgen import executors, lanes, pipeline, ranks, streams
 from irgen.executors import Executor
 from irgen.lane import Plan
 from irgen.settings import Settings
@@ -33,17 +33,20 @@ def make(
     redo: bool,
     asked_lanes: int | None = None,
     executor: Executor = "local",
+    asked_ranks: int = 1,
 ) -> pipeline.Outcome:
     """Verify the inputs, make the output or find it made, and publish what it shows.
 
     With lanes asked for (0: one a GPU, where there are several), other processes make the shards, where `executor` puts
-    them; None: the stage has none.
+    them; None: the stage has none. With several ranks asked for, other processes of this machine train what it trains.
     """
     stage = pipeline.stage_named(name)
     root = pipeline.dataset_root(Path(data), dataset)
     helpers = None
     if asked_lanes is not None:
-        helpers = functools.partial(_help, name, dataset, sections, inputs, asked_lanes, executor)
+        helpers = functools.partial(_make_shards, name, dataset, sections, inputs, asked_lanes, executor)
+    elif asked_ranks > 1:
+        helpers = functools.partial(_train, name, sections, inputs, asked_ranks)
     with streams.unbreaking():
         outcome = pipeline.run_stage(stage, root, sections, inputs, redo=redo, helpers=helpers)
     log.info("%s: %s in %.1f s: %s", name, "reused" if outcome.reused else "done", outcome.seconds, outcome.ref.path)
@@ -51,7 +54,7 @@ def make(
     return outcome
 
 
-def _help(
+def _make_shards(
     name: str,
     dataset: str,
     sections: Mapping[str, Settings],
@@ -63,12 +66,22 @@ def _help(
     """Have lanes make the missing shards of an output; return how many there were."""
     with executors.opened(executor) as where:
         if count := where.wanted(asked):
-            plan = Plan(
-                stage=name,
-                sections={key: section.model_dump(mode="json") for key, section in sections.items()},
-                inputs={key: ref.path for key, ref in inputs.items()},
-                out=str(out),
-                parent=os.getpid(),
-            )
-            lanes.run(plan, count, progress.Published(dataset, name), where)
+            lanes.run(_plan(name, sections, inputs, out), count, progress.Published(dataset, name), where)
         return count
+
+
+def _train(name: str, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], count: int, out: Path) -> int:
+    """Have several processes train what a stage trains; return how many."""
+    ranks.run(_plan(name, sections, inputs, out), count)
+    return count
+
+
+def _plan(name: str, sections: Mapping[str, Settings], inputs: Mapping[str, Ref], out: Path) -> Plan:
+    """Write down for other processes what this one is to make."""
+    return Plan(
+        stage=name,
+        sections={key: section.model_dump(mode="json") for key, section in sections.items()},
+        inputs={key: ref.path for key, ref in inputs.items()},
+        out=str(out),
+        parent=os.getpid(),
+    )

@@ -5,11 +5,41 @@ node, `lose` kills the last one that was added. It ends with stdin.
 """
 
 import contextlib
+import os
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+LOOPBACK = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+class Cluster:
+    """A cluster of one core a node, one node at first."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = self._answer()
+
+    def tell(self, command: str) -> None:
+        assert self._process.stdin is not None
+        print(command, file=self._process.stdin, flush=True)
+        assert self._answer() == "done"
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def running(**environment: str) -> Iterator[Cluster]:
+    """Start a cluster whose nodes have these variables, and stop it."""
+    command = [sys.executable, "-m", "tests.ray_cluster"]
+    known = {**os.environ, **LOOPBACK, **environment}
+    with subprocess.Popen(command, env=known, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Cluster(process)
 
 
 def node() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import irgen
-from irgen import files, hosts, lanes, pipeline, running, store
+from irgen import files, hosts, lanes, pipeline, ranks, running, store
 from irgen.errors import GateError, SettingsError, StoreError
 from irgen.lane import Plan
 from tests import fake_stages
@@ -216,7 +216,7 @@ def test_every_stage_is_a_flow_whose_parameters_are_its_sections_and_inputs() ->
     assert list(stages.FLOWS) == ALL
     for stage in pipeline.STAGES:
         parameters = set(stages.FLOWS[stage.name].parameters.properties)
-        own = {"lanes", "executor"} if stage.name == "samples" else set()
+        own = {"samples": {"lanes", "executor"}, "adapter": {"ranks"}, "verifier": {"ranks"}}.get(stage.name, set())
         assert parameters == {"dataset", "data", "redo", *stage.sections, *stage.inputs, *own}
 
 
@@ -250,6 +250,15 @@ def test_lanes_are_asked_of_samples_alone_and_shown(built: Dataset, monkeypatch:
     assert "12 of 12 images, 0.50/s, 0 s left" in artifact("tiny-samples-lanes")
     assert "| 0 | GPU 3 | at work | 5 | 2 | 0.50 | 812 | 1 |" in artifact("tiny-samples-lanes")
     assert float(artifact("tiny-samples-progress")) == 100.0
+
+
+def test_ranks_are_asked_of_what_is_trained_on_them(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int, str]] = []
+    monkeypatch.setattr(ranks, "run", lambda plan, count: asked.append((plan.stage, count, plan.out)))
+    built.set(adapter={"seed": 4}, verifier={"seeds": [4]})
+    made = built.build(ranks=3)
+    assert asked == [(name, 3, made[name].ref.path) for name in ("adapter", "verifier")]
+    assert store.read_cost(made["adapter"].ref.folder)["lanes"] == 3
 
 
 def test_a_second_build_with_other_settings_is_refused_while_one_runs(built: Dataset) -> None:

@@ -1,7 +1,6 @@
 """Lanes on a real Ray cluster of this machine: two nodes, one of which is killed."""
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import pytest
 
 from irgen import executors, lanes
 from irgen.errors import SettingsError, StoreError
+from tests import ray_cluster
+from tests.ray_cluster import Cluster
 from tests.test_lanes import ITEMS, PER_SHARD, finished, plan, undisturbed, until
 
 __all__ = ["undisturbed"]
@@ -20,33 +21,11 @@ ray = pytest.importorskip("ray", reason="needs Ray: `pip install .[ray]`")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-class Cluster:
-    """A cluster of one core a node, one node at first."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.address = self._answer()
-
-    def tell(self, command: str) -> None:
-        assert self._process.stdin is not None
-        print(command, file=self._process.stdin, flush=True)
-        assert self._answer() == "done"
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A cluster whose lanes take a while for each image."""
-    loopback = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    environment = {**os.environ, **loopback, "IRGEN_FAKE_LANE": "wait:0.1"}
-    command = [sys.executable, "-m", "tests.ray_cluster"]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Cluster(process)
+    with ray_cluster.running(IRGEN_FAKE_LANE="wait:0.1") as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from irgen import files, progress, seeds
+from irgen import collective, files, progress, seeds
+from irgen.collective import Group
 from irgen.errors import WeightsError
 from irgen.generators.examples import Encoded
 from irgen.generators.flow import Flow, shifted
@@ -55,6 +56,7 @@ class Trainer:
         parameters: the adapter's, float32, by name.
         settings: of the adapter.
         scratch: folder for checkpoints; may hold one of an interrupted run.
+        group: the processes that train it together; all have the same fields but for this one.
         losses: mean loss of each step so far.
         gentler_from: step from which the learning rate is `GENTLER` times that of the settings, after a loss that was
             not finite; no step where there was none.
@@ -66,6 +68,7 @@ class Trainer:
     parameters: dict[str, torch.nn.Parameter]
     settings: AdapterSettings
     scratch: Path
+    group: Group = collective.ALONE
     losses: list[float] = field(default_factory=list)
     gentler_from: int = NEVER
 
@@ -84,29 +87,33 @@ class Trainer:
         """
         self._resume()
         settings = self.settings
-        with progress.bar("adapter: train", settings.steps) as advance:
-            advance(len(self.losses))
+        with progress.bar("adapter: train", settings.steps - len(self.losses)) as advance:
             while len(self.losses) < settings.steps:
                 before = len(self.losses)
                 self._step()
                 done = len(self.losses)
                 advance(done - before)
                 if done % settings.checkpoint_every == 0 and done < settings.steps:
-                    self._checkpoint()
+                    self.checkpoint()
                     log.info("adapter: step %d of %d, loss %.4f", done, settings.steps, smoothed(self.losses)[-1])
 
     def _step(self) -> None:
-        """Take one optimiser step over `gradient_accumulation` forwards."""
+        """Take one optimiser step over `gradient_accumulation` forwards, or this process's share of their images."""
         step, settings = len(self.losses), self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, self.gentler_from)
         self.optimizer.zero_grad()
+        count = settings.gradient_accumulation * settings.batch_size
+        mine = self.group.share(count)
+        share = range(step * count + mine.start, step * count + mine.stop)
         total = 0.0
-        for part in range(settings.gradient_accumulation):
-            first = (step * settings.gradient_accumulation + part) * settings.batch_size
-            loss = self._loss(range(first, first + settings.batch_size)) / settings.gradient_accumulation
+        for part in range(0, len(share), settings.batch_size):
+            positions = share[part : part + settings.batch_size]
+            loss = self._loss(positions) / (count / len(positions))
             loss.backward()
             total += loss.item()
+        total = self.group.total(total)
+        self.group.add_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM).item()
         self.losses.append(total)
         if not np.isfinite(total + norm):
@@ -158,7 +165,10 @@ class Trainer:
         sigma = torch.tensor(random.random(), dtype=torch.float32)
         return example, mean + self.encoded.sd[example] * posterior, noise, sigma
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Write where training is, from which `run` goes on; of a group, the first does."""
+        if self.group.rank:
+            return
         tensors = {f"weight/{name}": one.detach() for name, one in self.parameters.items()}
         for name, parameter in self.parameters.items():
             state = self.optimizer.state[parameter]

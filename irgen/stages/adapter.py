@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diffusers import FluxPipeline
 
     from irgen.generators.examples import Encoded, Example
+    from irgen.generators.training import Trainer
 
 VERSION = 3
 GRID_STEPS = 20
@@ -43,6 +44,46 @@ def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Pa
     if not adapter.train:
         files.write_json(out / "adapter.json", {"base": base.model, "train": False})
         return {"images": 0, "steps": 0}
+    from irgen.generators import lora, training
+
+    pipeline, chosen, trainer = _prepared(adapter, base, frames, captions, out)
+    trainer.run()
+    lora.save(pipeline.transformer, adapter, out)
+    training.write_losses(out / "loss.parquet", trainer.losses, adapter, trainer.gentler_from)
+    files.write_bytes(out / "grid.png", images.encode(_grid(pipeline, chosen, trainer.encoded, adapter, base), "png"))
+    smoothed = training.smoothed(trainer.losses)
+    figures = {
+        "images": len(chosen),
+        "texts": len(trainer.encoded.conditions),
+        "steps": adapter.steps,
+        "trainable_parameters": sum(one.numel() for one in trainer.parameters.values()),
+        "loss_first": round(smoothed[min(len(smoothed), adapter.warmup_steps + 1) - 1], 6),
+        "loss_last": round(smoothed[-1], 6),
+    }
+    files.write_json(out / "adapter.json", {"base": base.model, **adapter.model_dump(mode="json"), "figures": figures})
+    return figures
+
+
+def train(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Path, out: Path) -> None:
+    """Train the adapter together with other processes (`irgen.ranks`), and leave its last checkpoint for `run`.
+
+    Raises:
+        IrgenError: as `run`.
+    """
+    if not adapter.train:
+        return
+    from irgen import collective
+
+    _, _, trainer = _prepared(adapter, base, frames, captions, out)
+    with collective.joined() as trainer.group:
+        trainer.run()
+        trainer.checkpoint()
+
+
+def _prepared(
+    adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Path, out: Path
+) -> tuple[FluxPipeline, list[Example], Trainer]:
+    """Return the base with an adapter on it, what that shall learn from, and what trains it."""
     from irgen import devices
     from irgen.generators import examples, flow, loading, lora, training
 
@@ -66,21 +107,7 @@ def run(adapter: AdapterSettings, base: BaseSettings, frames: Path, captions: Pa
         settings=adapter,
         scratch=out / files.TMP,
     )
-    trainer.run()
-    lora.save(pipeline.transformer, adapter, out)
-    training.write_losses(out / "loss.parquet", trainer.losses, adapter, trainer.gentler_from)
-    files.write_bytes(out / "grid.png", images.encode(_grid(pipeline, chosen, encoded, adapter, base), "png"))
-    smoothed = training.smoothed(trainer.losses)
-    figures = {
-        "images": len(chosen),
-        "texts": len(encoded.conditions),
-        "steps": adapter.steps,
-        "trainable_parameters": sum(one.numel() for one in parameters.values()),
-        "loss_first": round(smoothed[min(len(smoothed), adapter.warmup_steps + 1) - 1], 6),
-        "loss_last": round(smoothed[-1], 6),
-    }
-    files.write_json(out / "adapter.json", {"base": base.model, **adapter.model_dump(mode="json"), "figures": figures})
-    return figures
+    return pipeline, chosen, trainer
 
 
 def _encode(pipeline: FluxPipeline, chosen: list[Example], base: BaseSettings) -> Encoded:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irgen import digests, files, miniature, progress, weights
+from irgen import digests, files, miniature, progress, store, weights
 from irgen.errors import SettingsError, WeightsError
 from irgen.settings import MINIATURE, BaseSettings, VerifierSettings
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from irgen.verifiers.calibration import Calibration
     from irgen.verifiers.clip import Clip
     from irgen.verifiers.examples import Examples
+    from irgen.verifiers.training import Trained
 
 VERSION = 3
 
@@ -71,13 +73,9 @@ def run(
         GateError: the calibration is under the bar.
         StoreError: a test frame among the training frames.
     """
-    from irgen import devices
     from irgen.verifiers import calibration, clip, irscore, seed_runs
 
-    model = clip.load(verifier.model, verifier.pretrained, devices.device(), devices.dtype(verifier.precision))
-    train, val = _examples(model, frames, captions, negatives)
-    if adapter is not None:
-        train, val = _with_own(model, verifier, base, adapter, train, val, out / files.TMP)
+    model, train, val = _prepared(verifier, base, frames, captions, negatives, out, adapter)
     with progress.bar("calibrating the untrained", len(val)) as advance:
         before = calibration.calibrate(irscore.IrScore(model, verifier.alpha), val)
         advance(len(val))
@@ -93,18 +91,57 @@ def run(
     files.write_json(out / "calibration.json", document)
     calibration.check_bar(best.calibration.auc, verifier.bar)
     return {
-        "auc": best.calibration.auc,
-        "before": before.auc,
-        "seed": chosen,
-        "seeds": {
-            str(seed): {"auc": one.calibration.auc, "step": one.step, "losses": one.losses}
-            for seed, one in runs.items()
-        },
+        **_seed_figures(before, runs, chosen),
         "frames": {"train": len(train), "val": len(val)},
         "realism": learnt,
         "captions_cut": clip.count_cut(model, (*train.captions, *val.captions)),
         **(_own_figures(train, val, best.calibration) if adapter is not None else {}),
     }
+
+
+def train(
+    verifier: VerifierSettings,
+    base: BaseSettings,
+    frames: Path,
+    captions: Path,
+    negatives: Path,
+    out: Path,
+    adapter: Path | None = None,
+) -> None:
+    """Train one verifier a seed together with other processes (`irgen.ranks`), for `run` to choose from.
+
+    Raises:
+        IrgenError: as `run`.
+    """
+    from irgen import collective
+    from irgen.verifiers import seed_runs
+
+    model, train, val = _prepared(verifier, base, frames, captions, negatives, out, adapter)
+    with collective.joined() as group:
+        for seed in verifier.seeds:
+            seed_runs.train_unless_there(model, verifier, seed, train, val, out / files.TMP, group)
+
+
+def _prepared(
+    verifier: VerifierSettings,
+    base: BaseSettings,
+    frames: Path,
+    captions: Path,
+    negatives: Path,
+    out: Path,
+    adapter: Path | None,
+) -> tuple[Clip, Examples, Examples]:
+    """Return the untrained model, what it learns from and what is held out."""
+    from irgen import devices
+    from irgen.verifiers import clip
+
+    model = clip.load(verifier.model, verifier.pretrained, devices.device(), devices.dtype(verifier.precision))
+    train, val = _examples(model, frames, captions, negatives)
+    if adapter is None:
+        return model, train, val
+    # Processes that train together make own samples once: whoever comes first.
+    with store.exclusive(out / files.TMP / "own"):
+        return model, *_with_own(model, verifier, base, adapter, train, val, out / files.TMP)
 
 
 def _examples(model: Clip, frames: Path, captions: Path, negatives: Path) -> tuple[Examples, Examples]:
@@ -172,6 +209,18 @@ def _with_own(
         own.with_own(model, train, "train", count, load, scratch, previews=verifier.previews),
         own.with_own(model, val, "val", count, load, scratch, previews=True),
     )
+
+
+def _seed_figures(before: Calibration, runs: Mapping[int, Trained], chosen: int) -> dict[str, Any]:
+    return {
+        "auc": runs[chosen].calibration.auc,
+        "before": before.auc,
+        "seed": chosen,
+        "seeds": {
+            str(seed): {"auc": one.calibration.auc, "step": one.step, "losses": one.losses}
+            for seed, one in runs.items()
+        },
+    }
 
 
 def _own_figures(train: Examples, val: Examples, reached: Calibration) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from irgen import seeds
+from irgen import collective, seeds
 from irgen.captions.forms import grayscale, infrared
-from irgen.errors import GateError
+from irgen.collective import Group
+from irgen.errors import GateError, SettingsError
 from irgen.progress import bar
 from irgen.settings import VerifierSettings
 from irgen.verifiers.augmentation import augment
@@ -65,12 +66,34 @@ class Batch:
     captions: list[str]
 
 
-def train(clip: Clip, settings: VerifierSettings, seed: int, examples: Examples, val: Examples) -> Trained:
+def train(
+    clip: Clip,
+    settings: VerifierSettings,
+    seed: int,
+    examples: Examples,
+    val: Examples,
+    group: Group = collective.ALONE,
+) -> Trained:
     """Finetune a copy of a model; the result depends on the seed, not on what was trained before.
+
+    Args:
+        clip: the model.
+        settings: how.
+        seed: of the draw.
+        examples: of the train split.
+        val: of the held-out split, by which the best checkpoint is chosen.
+        group: the processes that train together; all get the same.
 
     Raises:
         GateError: the loss is not finite.
+        SettingsError: the model normalises over a batch, and several processes have a part of it each.
     """
+    if group.size > 1 and any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in clip.model.modules()):
+        raise SettingsError(
+            f"verifier.model = {settings.model}: it normalises over its batch, of which {group.size} processes would "
+            "have a part each",
+            "Train it in one process (`--ranks 1`), or take a vision transformer.",
+        )
     copied = replace(clip, model=copy.deepcopy(clip.model).train())
     torch.manual_seed(int(seeds.derive(seed, "verifier", "torch")[:8], 16))
     optimizer = _optimizer(copied, settings)
@@ -79,10 +102,10 @@ def train(clip: Clip, settings: VerifierSettings, seed: int, examples: Examples,
     trace: list[float] = []
     with bar(f"verifier, seed {seed}", settings.steps) as advance:
         for step in range(settings.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(step, settings)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = settings.learning_rate * schedule(step, settings)
             batch = draw(examples, settings.batch_size, seed, step)
-            since.append(_step(copied, optimizer, batch, settings.alpha, step))
+            since.append(_step(copied, optimizer, batch, settings.alpha, step, group))
             advance(1)
             done = step + 1
             if done % settings.validate_every and done < settings.steps:
@@ -196,12 +219,13 @@ def order_loss(scores: torch.Tensor, model: torch.Tensor, scale: torch.Tensor) -
     return F.binary_cross_entropy_with_logits(scale * (scores[a] - scores[b]), odds)
 
 
-def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: float, step: int) -> float:
+def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: float, step: int, group: Group) -> float:
     """Take one optimiser step; return the loss before it."""
-    features = clip.encode_images(batch.pixels)
+    # The loss compares all with all: each process encodes a share, and has the loss of the whole.
+    features = group.mapped(clip.encode_images, batch.pixels)
     forms = [form(caption) for form in (infrared, grayscale) for caption in batch.captions]
-    texts = clip.encode_texts(clip.tokenizer(forms))
-    scale = clip.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()  # type: ignore[operator]
+    texts = group.mapped(clip.encode_texts, clip.tokenizer(forms))
+    scale = group.counted_once(clip.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())  # type: ignore[operator]
     loss = _loss(features, texts, batch, alpha, scale)
     if not torch.isfinite(loss):
         raise GateError(
@@ -210,6 +234,7 @@ def _step(clip: Clip, optimizer: torch.optim.Optimizer, batch: Batch, alpha: flo
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    group.add_gradients(one for one in clip.model.parameters() if one.grad is not None)
     torch.nn.utils.clip_grad_norm_(clip.model.parameters(), MAX_GRADIENT_NORM)
     optimizer.step()
     return float(loss.detach())

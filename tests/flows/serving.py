@@ -98,6 +98,11 @@ class Ui:
             time.sleep(0.5)
         pytest.fail("the run did not end")
 
+    def logged(self, run_id: str) -> list[str]:
+        """Return the messages of a run's log, the oldest first."""
+        lines = self.call("/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"})
+        return [line["message"] for line in lines]
+
     def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Run a deployment and return the state that it ends in."""
         return self.end(self.start(deployment, parameters))
@@ -121,10 +126,10 @@ def until(true: Callable[[], bool], what: str, seconds: float = 120) -> None:
 
 
 @contextlib.contextmanager
-def serving(data: Path) -> Iterator[Ui]:
-    """Start `irgen ui` on a free port, and stop it."""
+def serving(data: Path, **variables: str) -> Iterator[Ui]:
+    """Start `irgen ui` with these variables on a free port, and stop it."""
     port = local.free_port()
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | variables
     command = [sys.executable, "-c", "from irgen.cli import main; main()", "ui", "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--data", str(data)], env=environment, stdout=subprocess.PIPE, text=True, cwd=local.ROOT

@@ -42,7 +42,9 @@ def undisturbed(ui: Ui, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     files.remove_tree(data / "tiny" / "06-samples")
     made = ui.run("samples/irgen", {**parameters(data), "lanes": 0})
     assert made["type"] == "COMPLETED", made["message"]
-    return output(data)[1]
+    manifest = output(data)[1]
+    files.remove_tree(data / "tiny" / "06-samples")
+    return manifest
 
 
 @pytest.fixture
@@ -50,12 +52,16 @@ def begun(ui: Ui, data: Path, undisturbed: bytes) -> str:
     """A run of the same samples in two lanes that has committed its first shard, and its id."""
     files.remove_tree(data / "tiny" / "06-samples")
     run_id = ui.start("samples/irgen", parameters(data))
-    until(lambda: any((data / "tiny" / "06-samples").glob(f"*/{committed.COMMIT}/*.json")), "the first shard")
+    until(lambda: committed_shards(data) > 0, "the first shard")
     return run_id
 
 
 def parameters(data: Path) -> dict[str, Any]:
     return {"dataset": "tiny", "data": str(data), "samples": SAMPLES, "base": TINY["base"], "lanes": 2}
+
+
+def committed_shards(data: Path) -> int:
+    return len(list((data / "tiny" / "06-samples").glob(f"*/{committed.COMMIT}/*.json")))
 
 
 def output(data: Path) -> tuple[Path, bytes]:
@@ -90,7 +96,7 @@ def test_a_killed_flow_process_takes_its_lanes_along_and_the_next_run_carries_on
     lanes = ui.processes(LANE)
     kill(ui.processes(FLOW_PROCESS))
     until(lambda: not any(lane.is_running() and lane.status() != psutil.STATUS_ZOMBIE for lane in lanes), "orphans", 10)
-    assert ui.end(begun)["type"] == "CRASHED"
+    until(lambda: ui.state(begun)["type"] == "CRASHED", "the worker's word", CRASHED_S)
     assert ui.run("samples/irgen", parameters(data))["type"] == "COMPLETED"
     assert_whole(data, undisturbed)
 

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,13 +17,17 @@ from diffusers import FluxPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from irgen import files, generators, images, records, store
+from irgen import files, generators, images, ranks, records, store
 from irgen.captions import forms
+from irgen.collective import Group
 from irgen.errors import SettingsError, SourceError, StoreError, WeightsError
 from irgen.generators import lora, training
 from irgen.generators.loading import ADAPTER_FILE
+from irgen.lane import Plan
 from irgen.settings import AdapterSettings, BaseSettings
 from irgen.stages import adapter as stage
+from tests.test_lanes import until
+from tests.thread_group import together
 from tests.tiny_flux import HEIGHT_PX, T5_TOKENS, WIDTH_PX, tiny_flux
 
 STEPS = 6
@@ -129,6 +136,61 @@ def test_long_training_lowers_the_loss(world: World, tmp_path: Path) -> None:
     world.run(tmp_path, steps=60, batch_size=8, grid_images=1)
     losses = pq.read_table(tmp_path / "loss.parquet")["loss"].to_numpy()
     assert losses[-10:].mean() < 0.9 * losses[:10].mean()
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_several_processes_learn_what_one_does(world: World, tmp_path: Path, size: int) -> None:
+    wanted = settings(gradient_accumulation=2, learning_rate=10.0, warmup_steps=0, checkpoint_every=STEPS + 1)
+
+    def prepared() -> training.Trainer:
+        trainer = stage._prepared(wanted, world.base, world.frames, world.captions, tmp_path)[-1]
+        # Adam forgets how large a gradient was: a gradient counted twice would not show.
+        trainer.optimizer = torch.optim.SGD(trainer.parameters.values())
+        return trainer
+
+    trainers = [prepared() for _ in range(size)]  # models are not loaded in several threads at once
+
+    def learn(group: Group) -> list[float]:
+        trainer = trainers[group.rank]
+        trainer.group = group
+        trainer.run()
+        return trainer.losses
+
+    alone = prepared()
+    alone.run()
+    assert len(set(alone.losses)) == STEPS
+    for losses in together(size, learn):
+        assert losses == pytest.approx(alone.losses, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_real_processes_learn_what_one_does_and_go_on_when_one_was_killed(world: World, tmp_path: Path) -> None:
+    wanted = {"steps": 120, "checkpoint_every": 3}
+    plan = Plan(
+        stage="adapter",
+        sections={"adapter": settings(**wanted).model_dump(mode="json"), "base": world.base.model_dump(mode="json")},
+        inputs={"frames": str(world.frames), "captions": str(world.captions)},
+        out=str(tmp_path / "two"),
+        parent=os.getpid(),
+    )
+    alone = world.run(tmp_path / "one", **wanted)
+
+    def kill() -> None:
+        until((tmp_path / "two" / files.TMP / training.CHECKPOINT).exists)
+        next(each for each in psutil.Process().children() if "irgen.rank" in each.cmdline()).kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(ranks.RankError, match="exit code -9"):
+        ranks.run(plan, 2)
+    killer.join()
+    ranks.run(plan, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Trainer, "_step", None)  # all is learnt
+        both = world.run(tmp_path / "two", **wanted)
+    traces = [pq.read_table(tmp_path / each / "loss.parquet")["loss"].to_pylist() for each in ("one", "two")]
+    assert traces[1] == pytest.approx(traces[0], rel=1e-3)
+    assert both["loss_last"] == pytest.approx(alone["loss_last"], rel=1e-3)
 
 
 @pytest.mark.parametrize("killed_at", [3, 4])

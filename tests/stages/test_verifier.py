@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import open_clip
 import pytest
 from safetensors.torch import load_file
 
+from irgen import ranks
 from irgen.errors import GateError, SettingsError, StoreError, WeightsError
 from irgen.generators import loading, lora
+from irgen.lane import Plan
 from irgen.records import Caption, read_rows, write_rows
 from irgen.settings import (
     AdapterSettings,
@@ -46,6 +49,20 @@ def settings(inputs: dict[str, Path], **changes: object) -> VerifierSettings:
     model = f"local-dir:{inputs['frames'].parent / 'clip'}"
     plain = {"steps": 4, "batch_size": 12, "learning_rate": 1e-3, "validate_every": 2, "precision": "fp32", "bar": LOW}
     return VerifierSettings(model=model, pretrained="", **{**plain, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = settings(inputs, seeds=(3, 4), validate_every=1)
+    sections = {"verifier": wanted.model_dump(mode="json"), "base": BASE.model_dump(mode="json")}
+    paths = {name: str(path) for name, path in inputs.items()}
+    out = tmp_path / "two"
+    alone = verifier.run(wanted, **inputs, base=BASE, out=tmp_path / "one")
+    ranks.run(Plan(stage="verifier", sections=sections, inputs=paths, out=str(out), parent=os.getpid()), 2)
+    monkeypatch.setattr(seed_runs, "train", None)  # all is learnt
+    both = verifier.run(wanted, **inputs, base=BASE, out=out)
+    for seed, figures in alone["seeds"].items():
+        assert both["seeds"][seed]["losses"] == pytest.approx(figures["losses"], rel=1e-3)
 
 
 def test_the_output_is_a_verifier_that_irgen_and_stock_open_clip_load(inputs, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from irgen.errors import GateError
+from irgen.collective import Group
+from irgen.errors import GateError, SettingsError
 from irgen.settings import VerifierSettings
 from irgen.verifiers import IrScore, seed_runs, training
 from irgen.verifiers.calibration import calibrate
 from irgen.verifiers.clip import Clip
 from irgen.verifiers.examples import OWN, Examples
+from tests.thread_group import together
 from tests.tiny_clip import CAPTIONS, examples
 
 SETTINGS = VerifierSettings(
@@ -37,6 +40,28 @@ def test_equal_seeds_give_equal_weights_and_the_model_itself_stays(clip: Clip) -
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
     assert all(torch.equal(value, clip.model.state_dict()[name]) for name, value in untouched.items())
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_several_processes_learn_what_one_does(clip: Clip, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 4, "validate_every": 1, "batch_size": 12})
+    data, val = with_own(24, 10), examples(9, seed=1)
+    # Adam forgets how large a gradient was: a gradient counted twice would not show.
+    plain = partial(torch.optim.SGD, lr=0.0)
+    monkeypatch.setattr(training, "_optimizer", lambda clip, settings: plain(clip.model.parameters()))
+    monkeypatch.setattr(training, "MAX_GRADIENT_NORM", 1e6)
+    alone = training.train(clip, settings, 0, data, val)
+    found = together(size, lambda group: training.train(clip, settings, 0, data, val, group))
+    assert len(set(alone.losses)) == 4
+    for each in found:
+        assert each.losses == pytest.approx(alone.losses, rel=1e-5)
+        torch.testing.assert_close(each.weights, alone.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_normalises_over_its_batch_is_for_one_process(clip: Clip) -> None:
+    normalising = replace(clip, model=torch.nn.Sequential(clip.model, torch.nn.BatchNorm1d(3)))
+    with pytest.raises(SettingsError, match=r"(?s)of which 2 processes would have a part each.*--ranks 1"):
+        training.train(normalising, SETTINGS, 0, examples(9), examples(9), Group(0, 2))
 
 
 def test_the_best_checkpoint_is_kept_not_the_last(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
