@@ -36,10 +36,11 @@ def agreements(
     See `irgen.captions.agreement.agreement`; 1 where the caption says nothing that could be checked.
     """
     return [
-        sum(agreement(caption, _sure(own), width_px, height_px)) / 2
+        sum(agreement(caption, sure(own), width_px, height_px)) / 2
         for caption, own in zip(captions, boxes, strict=True)
     ]
 
 
-def _sure(boxes: Sequence[LabelledBox]) -> list[Box]:
+def sure(boxes: Sequence[LabelledBox]) -> list[Box]:
+    """Return the boxes that are not to be ignored."""
     return [Box(box.label, box.x_px, box.y_px, box.w_px, box.h_px) for box in boxes if not box.ignore]

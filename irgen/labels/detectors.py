@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from irgen import devices, files, seeds, weights
+from irgen import devices, files, progress, seeds, weights
 from irgen.errors import SettingsError, WeightsError
 from irgen.labels import learning
-from irgen.labels.learning import Learner
+from irgen.labels.learning import Ending, Learner
 from irgen.records import Box, LabelledBox
 from irgen.settings import DetectorSettings
 
@@ -110,6 +110,8 @@ def train(
     *,
     classes: Sequence[str] = (),
     description: str = "detector",
+    bar: progress.Bar = progress.bar,
+    ending: Ending | None = None,
 ) -> Detector:
     """Train a detector from nothing; equal arguments give equal weights on a CPU.
 
@@ -119,6 +121,8 @@ def train(
         settings: architecture and training.
         classes: names to learn; none: all that boxes to be learnt have, sorted.
         description: of the progress bar.
+        bar: shows how many steps are done.
+        ending: on which images it ends; none: on all of them.
 
     Raises:
         SettingsError: nothing to learn, a class that is not to be learnt, or a box of no use (its image and number).
@@ -133,7 +137,7 @@ def train(
         # torchvision draws weights and regions from torch's own generator.
         torch.manual_seed(int(seeds.derive(settings.seed, "detector", "torch")[:8], 16))
         network = _build(settings, len(names), height, width)
-        learning.learn(network, images, plain, names, settings, description)
+        learning.learn(network, images, plain, names, settings, description, bar, ending)
     finally:
         torch.random.set_rng_state(state)
     return Detector(network, names, settings, height, width)

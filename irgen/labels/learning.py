@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,10 +12,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from irgen import seeds
+from irgen import progress, seeds
 from irgen.errors import WeightsError
 from irgen.labels.boxes import corners
-from irgen.progress import bar
 from irgen.records import Box
 
 if TYPE_CHECKING:
@@ -40,6 +40,19 @@ LEAST_SEEN = 0.4
 """A box that a zoom leaves less of is left out."""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a training ends: on some of the images alone.
+
+    Attributes:
+        images: so many, the first ones.
+        share: of the steps, the last ones; 0 to 1.
+    """
+
+    images: int
+    share: float
+
+
 class Learner(Protocol):
     """A network with its loss."""
 
@@ -57,6 +70,8 @@ def learn(
     classes: Sequence[str],
     settings: DetectorSettings,
     description: str,
+    bar: progress.Bar = progress.bar,
+    ending: Ending | None = None,
 ) -> None:
     """Train for `settings.steps` steps.
 
@@ -67,6 +82,8 @@ def learn(
         classes: names, in the order of their numbers.
         settings: steps, batch size, learning rate and seed.
         description: of the progress bar.
+        bar: shows how many steps are done.
+        ending: on which images it ends; none: on all of them.
 
     Raises:
         WeightsError: the loss is not finite.
@@ -85,7 +102,7 @@ def learn(
                 group["lr"] = settings.learning_rate * _schedule((step + 0.5) / settings.steps)
             drawn = [
                 _varied(painted[one], corner_px[one], labels[one], settings.seed, step * settings.batch_size + place)
-                for place, one in enumerate(_chosen(len(images), settings, step))
+                for place, one in enumerate(_chosen(_seen(len(images), settings, step, ending), settings, step))
             ]
             pixels = torch.from_numpy(np.stack([one[0] for one in drawn])).to(device)
             loss = learner.loss(pixels, [one[1:] for one in drawn])
@@ -115,6 +132,11 @@ def paint_over(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         columns = slice(max(0, math.floor(box.x_px)), math.ceil(box.x_px + box.w_px))
         (covered if box.ignore else kept)[rows, columns] = True
     return np.where(covered & ~kept, np.uint8(round(float(image.mean()))), image)
+
+
+def _seen(count: int, settings: DetectorSettings, step: int, ending: Ending | None) -> int:
+    """Return of how many images, the first ones, a step takes its own."""
+    return ending.images if ending and step >= round((1 - ending.share) * settings.steps) else count
 
 
 def _chosen(count: int, settings: DetectorSettings, step: int) -> list[int]:

@@ -109,6 +109,18 @@ class AgreementChoice(Settings):
     confidence: float = Field(
         0.5, gt=0, lt=1, description="Detections under it are not counted; teachers have thresholds of their own."
     )
+    doubt: float = Field(
+        0.0,
+        ge=0,
+        description="Taken off for each object that teachers would give a box to be ignored, times how likely it is "
+        "one.",
+    )
+
+    @model_validator(mode="after")
+    def _only_teachers_doubt(self) -> Self:
+        if self.doubt and self.detector != TEACHERS:
+            raise ValueError(f"doubt = {self.doubt:g} is known of teachers alone: detector must be {TEACHERS}")
+        return self
 
 
 class ExtensionChoice(Extension):

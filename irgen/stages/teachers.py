@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from irgen import progress, records
+from irgen import files, progress, records
 from irgen.records import Frame
 from irgen.settings import LabelsSettings, TeachersSettings
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 
 
 def externals(teachers: TeachersSettings, labels: LabelsSettings) -> dict[str, str]:
@@ -36,6 +36,7 @@ def run(teachers: TeachersSettings, labels: LabelsSettings, out: Path, frames: P
 
     Raises:
         WeightsError: a training's loss was not finite.
+        TrainingError: the process of one of them ended too early.
         SourceError: an image cannot be read.
     """
     if frames is None:
@@ -50,18 +51,15 @@ def run(teachers: TeachersSettings, labels: LabelsSettings, out: Path, frames: P
 
 
 def _train(teachers: TeachersSettings, frames: Path, known: list[Frame], out: Path) -> dict[str, Any]:
-    from irgen.labels import detectors, examples
+    from irgen.labels import examples, side_by_side
     from irgen.labels.teachers import calibrate
 
     size_px = Counter((frame.width_px, frame.height_px) for frame in known).most_common(1)[0][0]
     train = examples.read(frames, "train", teachers.train_frames, teachers.classes, size_px, teachers.seed)
     val = examples.read(frames, "val", teachers.val_frames, teachers.classes, size_px, teachers.seed)
-    first, second = (
-        detectors.train(train.lwir_u8, train.boxes, one, description=f"teacher: {one.architecture}")
-        for one in teachers.detectors
-    )
+    detectors = side_by_side.train(frames, size_px, train, teachers, out / files.TMP)
     with progress.bar("calibrating teachers", len(val.frames)) as advance:
-        pair, measured = calibrate((first, second), val.lwir_u8, val.boxes, teachers.precision, teachers.ignore_from)
+        pair, measured = calibrate(detectors, val.lwir_u8, val.boxes, teachers.precision, teachers.ignore_from)
         advance(len(val.frames))
     pair.save(out, measured)
     for label, threshold in pair.thresholds.items():

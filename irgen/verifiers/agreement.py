@@ -1,18 +1,24 @@
-"""Detector agreement: whether what is found in an image is as many, and where, as its caption says."""
+"""Detector agreement: whether what is found in an image is as many, and where, as its caption says.
+
+Of a dataset's own teachers that is what both find surely. What they doubt, and what is surely there but untold, will be
+boxes to be ignored; it may be taken off, so that a search keeps images that can be labelled.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from irgen.captions.agreement import agreement
+from irgen.labels.agreeing import doubt_untold, sure
 from irgen.labels.teachers import Teachers
 from irgen.records import Box
 from irgen.search.interface import Scores
 from irgen.settings import AgreementChoice
 from irgen.verifiers.batches import check_pairs
-from irgen.verifiers.detector import Detection, Detector, TransformersDetector
+from irgen.verifiers.detector import Detector, TransformersDetector
 
 
 class Agreement:
@@ -37,32 +43,37 @@ class Agreement:
     def score(self, images: np.ndarray, captions: Sequence[str]) -> Scores:
         """Score uint8 [B, H, W, 3]; 1 where the caption says nothing that could be checked."""
         check_pairs(images, captions)
-        height_px, width_px = images.shape[1:3]
-        pairs = [
-            agreement(caption, [detection.box for detection in found], width_px, height_px)
-            for caption, found in zip(captions, self._detector.detect(images), strict=True)
-        ]
-        count, place = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
-        return Scores((count + place) / 2, {"agreement_count": count, "agreement_place": place})
+        found = [[detection.box for detection in own] for own in self._detector.detect(images)]
+        return _fits(captions, found, images)
 
 
-class AgreedOn:
-    """A detector: what both teachers find surely.
+class TeachersAgreement:
+    """Scores as `Agreement` what both teachers find surely, less what they doubt: 1 at most, it may be under 0.
 
     Args:
         teachers: the two.
+        doubt: taken off for each object that would be a box to be ignored, times how likely it is one.
     """
 
-    def __init__(self, teachers: Teachers) -> None:
+    def __init__(self, teachers: Teachers, doubt: float) -> None:
         self._teachers = teachers
+        self._doubt = doubt
 
-    def detect(self, images: np.ndarray) -> list[list[Detection]]:
-        """Find objects in uint8 [B, H, W, 3], a list each."""
-        return [
-            [
-                Detection(Box(box.label, box.x_px, box.y_px, box.w_px, box.h_px), box.score)
-                for box in own
-                if not box.ignore
-            ]
-            for own in self._teachers.label(images)
+    def score(self, images: np.ndarray, captions: Sequence[str]) -> Scores:
+        """Score uint8 [B, H, W, 3]; without doubts 1 where the caption says nothing that could be checked."""
+        check_pairs(images, captions)
+        found = self._teachers.label(images)
+        fits = _fits(captions, [sure(own) for own in found], images)
+        ignored = [
+            math.fsum(box.score for box in doubt_untold(caption, own) if box.ignore)
+            for caption, own in zip(captions, found, strict=True)
         ]
+        doubt = np.array(ignored, dtype=np.float64)
+        return Scores(fits.value - self._doubt * doubt, {**fits.parts, "agreement_doubt": doubt})
+
+
+def _fits(captions: Sequence[str], found: Sequence[Sequence[Box]], images: np.ndarray) -> Scores:
+    height_px, width_px = images.shape[1:3]
+    pairs = [agreement(caption, own, width_px, height_px) for caption, own in zip(captions, found, strict=True)]
+    count, place = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
+    return Scores((count + place) / 2, {"agreement_count": count, "agreement_place": place})

@@ -83,9 +83,9 @@ def _single(chosen: SingleChoice, trained: Path, teachers: Path | None) -> Verif
         return verifier
     if teachers and isinstance(chosen, AgreementChoice) and chosen.detector == settings.TEACHERS:
         from irgen.labels.teachers import Teachers
-        from irgen.verifiers.agreement import AgreedOn, Agreement
+        from irgen.verifiers.agreement import TeachersAgreement
 
-        return Agreement(AgreedOn(Teachers.load(teachers)))
+        return TeachersAgreement(Teachers.load(teachers), chosen.doubt)
     module, name = CLASSES[chosen.name].split(".")
     kind: Any = getattr(importlib.import_module(f"irgen.verifiers.{module}"), name)
     return kind.load(trained if chosen.name in OWN else chosen)

@@ -1,8 +1,14 @@
 """Boxes and images that tests of labels are about."""
 
-import numpy as np
+from pathlib import Path
 
-from irgen.records import Box, LabelledBox
+import numpy as np
+from PIL import Image
+
+from irgen import records, store
+from irgen.records import Box, Frame, LabelledBox
+from irgen.settings import FramesSettings
+from irgen.sources import MINIATURE_RAW
 
 HEIGHT_PX, WIDTH_PX = 32, 48
 
@@ -32,3 +38,23 @@ def scenes(count: int, seed: int = 0) -> tuple[np.ndarray, list[list[Box]]]:
                 own.append(Box(label, float(x), float(y), float(w), float(h)))
         boxes.append(own)
     return images.clip(0, 255).astype(np.uint8), boxes
+
+
+def frames_output(folder: Path, *, annotated: bool = True) -> Path:
+    """Make an output of stage frames: scenes in twelve videos, half of them to train, a crowd in each."""
+    raw = folder / MINIATURE_RAW
+    raw.mkdir(parents=True)
+    rows = []
+    for number, (image, own) in enumerate(zip(*scenes(12), strict=True)):
+        Image.fromarray(image).save(raw / f"{number}.png")
+        split = ("train", "train", "val", "test")[number % 4]
+        boxes = (*own, Box("people", 0, 0, 5, 5, ignore=True)) if annotated else ()
+        rows.append(
+            Frame(f"f{number:02d}", "kaist", split, "set00", f"V{number}", "day", "road", "", f"{number}.png", "", "",
+                  WIDTH_PX, HEIGHT_PX, boxes)
+        )  # fmt: skip
+    records.write_rows(folder / "frames.parquet", rows, Frame.SCHEMA)
+    settings = {"frames": FramesSettings(source="miniature").model_dump(mode="json")}
+    document = {"stage": "frames", "version": 1, "fingerprint": "f", "settings": settings, "inputs": {}, "figures": {}}
+    store.write_manifest(folder, document, store.listing(folder))
+    return folder

@@ -1,7 +1,11 @@
+from collections.abc import Sequence
+
 import numpy as np
+import torch
+from torch import nn
 
 from irgen.labels import learning
-from irgen.labels.learning import paint_over
+from irgen.labels.learning import Ending, paint_over
 from irgen.settings import DetectorSettings
 from tests.labels.making import true
 
@@ -20,6 +24,27 @@ def test_every_image_is_seen_equally_often() -> None:
     settings = DetectorSettings(batch_size=4, steps=6)
     drawn = [one for step in range(6) for one in learning._chosen(8, settings, step)]
     assert sorted(drawn[:8]) == sorted(drawn[8:16]) == list(range(8)) and drawn[:8] != drawn[8:16]
+
+
+class Recorder:
+    """A learner that notes how bright the images of each step are."""
+
+    def __init__(self) -> None:
+        self.network = nn.Linear(1, 1)
+        self.bright: list[list[bool]] = []
+
+    def loss(self, pixels: torch.Tensor, targets: Sequence[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+        self.bright.append((pixels.mean((1, 2)) > 0.5).tolist())
+        return self.network.weight.sum()
+
+
+def test_the_last_steps_see_the_first_images_alone() -> None:
+    images = np.full((12, 16, 16), 230, np.uint8)
+    images[:3] = 20
+    recorder = Recorder()
+    settings = DetectorSettings(batch_size=4, steps=10)
+    learning.learn(recorder, images, [[]] * 12, [], settings, "", ending=Ending(images=3, share=0.4))
+    assert [any(step) for step in recorder.bright] == [True] * 6 + [False] * 4
 
 
 def test_a_box_stays_on_its_object_however_an_image_is_varied() -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from irgen import records, store
+from irgen.labels import detectors, side_by_side
 from irgen.labels import teachers as teaching
 from irgen.labels.voting import BOTH, Vote
 from irgen.records import Box, Frame
@@ -16,7 +17,7 @@ from irgen.settings import DetectorSettings, LabelsSettings, TeachersSettings
 from irgen.shards import Sample, ShardedOutput
 from irgen.stages import labels, teachers
 from irgen.starting import FROM_NOISE, Start
-from tests.labels.making import HEIGHT_PX, WIDTH_PX, found, scenes
+from tests.labels.making import HEIGHT_PX, WIDTH_PX, found, frames_output
 
 SMALL = [DetectorSettings(architecture=one, channels=32, steps=2, batch_size=2) for one in ("fcos", "faster_rcnn")]
 TEACHERS = TeachersSettings(detectors=SMALL)
@@ -141,22 +142,16 @@ def test_without_labels_every_image_says_so(samples: Path, taught: Path, tmp_pat
 
 
 @pytest.fixture
-def frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    images, boxes = scenes(12)
-    rows = []
-    for number, (image, own) in enumerate(zip(images, boxes, strict=True)):
-        Image.fromarray(image).save(folder / f"{number}.png")
-        split = ("train", "train", "val", "test")[number % 4]
-        crowd = Box("people", 0, 0, 5, 5, ignore=True)
-        rows.append(
-            Frame(f"f{number:02d}", "kaist", split, "set00", f"V{number}", "day", "road", "", f"{number}.png", "", "",
-                  WIDTH_PX, HEIGHT_PX, (*own, crowd))
-        )  # fmt: skip
-    records.write_rows(folder / "frames.parquet", rows, Frame.SCHEMA)
-    monkeypatch.setattr("irgen.sources.root_of", lambda folder: folder)
-    return folder
+def frames(tmp_path: Path) -> Path:
+    return frames_output(tmp_path / "frames")
+
+
+@pytest.fixture
+def _one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(frames: Path, size_px, learnt, teachers: TeachersSettings, scratch: Path):
+        return tuple(detectors.train(learnt.lwir_u8, learnt.boxes, one) for one in teachers.detectors)
+
+    monkeypatch.setattr(side_by_side, "train", train)
 
 
 def test_teachers_learn_from_train_frames_and_are_calibrated_on_val_frames(frames: Path, tmp_path: Path) -> None:
@@ -166,6 +161,7 @@ def test_teachers_learn_from_train_frames_and_are_calibrated_on_val_frames(frame
     assert teaching.Teachers.load(tmp_path / "out").classes == ("car", "person")
 
 
+@pytest.mark.usefixtures("_one_after_the_other")
 def test_classes_are_renamed_and_ignored_as_the_settings_say(frames: Path, tmp_path: Path) -> None:
     wanted = TEACHERS.model_copy(update={"classes": {"people": "ignore", "person": "pedestrian", "car": "ignore"}})
     assert teachers.run(wanted, LabelsSettings(), tmp_path / "out", frames)["classes"] == ["pedestrian"]

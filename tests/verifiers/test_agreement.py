@@ -8,7 +8,7 @@ import pytest
 from irgen.errors import WeightsError
 from irgen.records import Box, LabelledBox
 from irgen.settings import AgreementChoice
-from irgen.verifiers.agreement import AgreedOn, Agreement
+from irgen.verifiers.agreement import Agreement, TeachersAgreement
 from irgen.verifiers.detector import Detection, TransformersDetector
 from tests.tiny_judges import tiny_yolos
 
@@ -33,14 +33,32 @@ def test_the_score_is_the_mean_of_its_parts() -> None:
     assert set(scores.parts) == {"agreement_count", "agreement_place"}
 
 
-def test_of_the_teachers_only_what_both_find_surely_counts() -> None:
-    class FakeTeachers:
-        def label(self, images: np.ndarray) -> list[list[LabelledBox]]:
-            sure = LabelledBox("person", 50.0, 100, 20, 200.0, 0.9, "teacher", 0.8, ignore=False)
-            return [[sure, replace(sure, x_px=70.0, ignore=True)]] * len(images)
+class FakeTeachers:
+    """See two persons on the left in every image, one of them doubtfully, and a car."""
 
-    found = AgreedOn(FakeTeachers()).detect(np.zeros((2, 8, 8, 3), np.uint8))
-    assert found == [TWO_LEFT[:1]] * 2
+    def label(self, images: np.ndarray) -> list[list[LabelledBox]]:
+        one = LabelledBox("person", 50.0, 100, 20, 200.0, 0.9, "teacher", 0.8, ignore=False)
+        car = LabelledBox("car", 300.0, 100, 90, 60.0, 0.8, "teacher", 0.8, ignore=False)
+        return [[one, replace(one, x_px=70.0, score=0.5, ignore=True), car]] * len(images)
+
+
+def test_of_the_teachers_only_what_both_find_surely_counts() -> None:
+    images = np.zeros((2, HEIGHT_PX, WIDTH_PX, 3), np.uint8)
+    scores = TeachersAgreement(FakeTeachers(), 0).score(images, [CAPTION, CAPTION])
+    np.testing.assert_array_equal(scores.value, [0.5, 0.5])
+
+
+def test_what_will_be_ignored_may_be_taken_off() -> None:
+    told = CAPTION.replace(" near", " and a car near")
+    images = np.zeros((2, HEIGHT_PX, WIDTH_PX, 3), np.uint8)
+    agreed, less = (TeachersAgreement(FakeTeachers(), doubt).score(images, [CAPTION, told]) for doubt in (0, 0.2))
+    np.testing.assert_allclose(less.parts["agreement_doubt"], [0.5 + 0.8, 0.5])  # the car that is not told, too
+    np.testing.assert_allclose(less.value, agreed.value - 0.2 * np.array([1.3, 0.5]))
+
+
+def test_only_teachers_doubt() -> None:
+    with pytest.raises(ValueError, match="doubt = 1 is known of teachers alone"):
+        AgreementChoice(detector="somebody/yolos", doubt=1)
 
 
 @pytest.fixture(scope="module")
