@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 HIT_UAV = ROOT.parent / "shared" / "data" / "hit-uav"
 DATASET = "downstream"
 WHERE = {
-    "miniature": DownstreamSettings(),
+    # 31, 103 and all 1,028 frames: one or two videos, four, 36.
+    "miniature": DownstreamSettings(shares=(0.03, 0.1, 1.0)),
     # Persons are some 20 px of 512 high there.
     "hit-uav": DownstreamSettings(
         width_px=256,
@@ -53,7 +54,9 @@ def miniature(data: Path, images: int, asked: DownstreamSettings) -> dict[str, A
     built = {}
     for name, candidates in {"unguided": 1, "guided": 12}.items():
         search = base.samples.search.model_copy(update={"candidates": candidates})
-        samples = base.samples.model_copy(update={"images": images, "search": search})
+        # So many that a forward is full: it costs what a full one does.
+        changes = {"images": images, "search": search, "prompts_at_once": base.samples.batch_size // candidates}
+        samples = base.samples.model_copy(update=changes)
         built[name] = build(base.model_copy(update={"samples": samples}), data)
     datasets = [Generated(name=name, path=own["shards"], alone=name == "guided") for name, own in built.items()]
     return study.run(data / DATASET / "study", built["guided"]["frames"], datasets, asked)
@@ -82,7 +85,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="where datasets and studies are kept")
-    parser.add_argument("--images", type=int, default=1000, help="generated for each arm")
+    parser.add_argument("--images", type=int, default=512, help="generated for each arm")
     parser.add_argument("--steps", type=int, default=0, help="of every detector; default: the settings'")
     parser.add_argument("--seeds", type=int, default=3, help="detectors of each arm and size")
     parser.add_argument("--only", choices=list(WHERE), help="one of the two")

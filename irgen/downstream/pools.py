@@ -140,17 +140,21 @@ def share(pool: Pool, part: float, seed: int) -> Pool:
     return pool.take(sorted(rows[: max(1, round(part * len(pool)))]))
 
 
-def mixed(real_frames: Pool, others: Pool, real_in_batch: float) -> Pool:
+def mixed(real_frames: Pool, others: Pool, real_in_batch: float) -> tuple[Pool, int]:
     """Put two pools together, the images of one repeated until the real ones are the share that is wanted.
 
     Detectors see the images of a pool in rounds, so shares of the pool are shares of what is seen.
+
+    Returns:
+        The pool, and how many images of it are real ones: the first.
     """
     total = max(len(real_frames) / real_in_batch, len(others) / (1 - real_in_batch))
     first = real_frames.take(np.resize(np.arange(len(real_frames)), round(total * real_in_batch)))
     second = others.take(np.resize(np.arange(len(others)), round(total * (1 - real_in_batch))))
-    return Pool(
+    pool = Pool(
         np.concatenate([first.images_u8, second.images_u8]), first.boxes + second.boxes, first.groups + second.groups
     )
+    return pool, len(first)
 
 
 def facts(pools: Mapping[str, Pool]) -> dict[str, dict[str, int]]:

@@ -16,7 +16,8 @@ class DownstreamSettings(Settings):
     """Detectors trained with and without generated images, all for the same number of steps, judged on real frames."""
 
     detector: DetectorSettings = Field(
-        DetectorSettings(channels=32, steps=300, batch_size=8), description="Trained anew for every arm, size and seed."
+        DetectorSettings(channels=32, steps=1000, batch_size=8, learning_rate=1e-3),
+        description="Trained anew for every arm, size and seed.",
     )
     shares: tuple[float, ...] = Field(
         (0.1, 0.3, 1.0), description="Of the real train frames, each 0 to 1; whole videos but for the last one."
@@ -24,6 +25,12 @@ class DownstreamSettings(Settings):
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Of the detectors, and of the real frames.")
     real_in_batch: float = Field(
         0.5, gt=0, lt=1, description="Share of real images in what a detector sees, however many there are."
+    )
+    real_last: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of the steps, the last ones, that see real images alone where there are any.",
     )
     classes: dict[str, str] = Field(
         {"people": IGNORE, "person?": IGNORE}, description="The source's class -> name that is learnt, or `ignore`."

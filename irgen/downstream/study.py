@@ -19,6 +19,7 @@ from irgen.downstream.settings import GRAYSCALE, REAL, DownstreamSettings, Gener
 from irgen.downstream.summary import Cell, Judged
 from irgen.downstream.training import Job
 from irgen.errors import SettingsError
+from irgen.labels.learning import Ending
 from irgen.metrics import missrate
 from irgen.progress import Bar, bar
 
@@ -105,10 +106,15 @@ def plan(frames: Path, datasets: Sequence[Generated], asked: DownstreamSettings)
         for share in asked.shares:
             part = pools.share(real, share, seed)
             jobs.append(Job(REAL, share, seed, part))
-            jobs += [Job(arm, share, seed, pools.mixed(part, one, asked.real_in_batch)) for arm, one in added.items()]
+            jobs += [_mixed(arm, share, seed, part, one, asked) for arm, one in added.items()]
         jobs += [Job(f"{one.name} only", 0.0, seed, others[one.name]) for one in datasets if one.alone]
     facts = pools.facts({"real train": real, f"real {asked.test_split}": test, **added})
     return Plan(tuple(jobs), test, classes, facts, left_out)
+
+
+def _mixed(arm: str, share: float, seed: int, real: Pool, others: Pool, asked: DownstreamSettings) -> Job:
+    train, first = pools.mixed(real, others, asked.real_in_batch)
+    return Job(arm, share, seed, train, Ending(first, asked.real_last) if asked.real_last else None)
 
 
 def _classes(real: Pool, others: Mapping[str, Pool]) -> tuple[tuple[str, ...], dict[str, str]]:

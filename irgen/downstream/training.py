@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from irgen.downstream.pools import Pool
 from irgen.errors import StoreError
 from irgen.labels import detectors
 from irgen.labels.detectors import SOURCE
+from irgen.labels.learning import Ending
 from irgen.records import LabelledBox
 from irgen.settings import DetectorSettings
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 FIELDS = ("label", "x_px", "y_px", "w_px", "h_px", "score")
 
 
@@ -30,12 +31,14 @@ class Job:
         share: of the real frames; 0 where it sees none.
         seed: of the detector and of the choice of real frames.
         train: what it sees.
+        ending: on which of it the training ends; none: on all of it.
     """
 
     arm: str
     share: float
     seed: int
     train: Pool
+    ending: Ending | None = None
 
     @property
     def name(self) -> str:
@@ -46,7 +49,9 @@ class Job:
 
 def path_of(folder: Path, job: Job, settings: DetectorSettings, classes: tuple[str, ...], test_digest: str) -> Path:
     """Return where a job's detections are kept: named by all that decides them."""
-    decided = [CODE_VERSION, job.train.digest(), settings.model_dump(mode="json"), job.seed, classes, test_digest]
+    ending = job.ending and astuple(job.ending)
+    learnt = [job.train.digest(), ending, settings.model_dump(mode="json"), job.seed, classes]
+    decided = [CODE_VERSION, *learnt, test_digest]
     return folder / f"{sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]}.json"
 
 
@@ -58,6 +63,7 @@ def run(job: Job, settings: DetectorSettings, classes: tuple[str, ...], test: Po
         settings.model_copy(update={"seed": job.seed}),
         classes=classes,
         description=job.name,
+        ending=job.ending,
     )
     found = detector.detect(test.images_u8)
     rows = [[[getattr(box, field) for field in FIELDS] for box in own] for own in found]

@@ -22,8 +22,9 @@ def pool(count, level=0, label="person"):
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.25, 0.5, 0.75]))
 def test_mixed_has_the_wanted_share_and_loses_no_image(real, others, wanted):
-    made = pools.mixed(pool(real, 0), pool(others, 200), wanted)
+    made, first = pools.mixed(pool(real, 0), pool(others, 200), wanted)
     is_real = made.images_u8[:, 7, 7] == 0
+    assert is_real[:first].all() and not is_real[first:].any()
     assert abs(is_real.sum() - wanted * len(made)) <= 1
     assert len(np.unique(made.images_u8[is_real, 0, 0])) == real
     assert len(np.unique(made.images_u8[~is_real, 0, 0])) == others
