@@ -22,7 +22,7 @@ from irgen.errors import SettingsError, StoreError
 from irgen.report.alarm import Point
 from irgen.report.codecs import Codec
 from irgen.report.sets import U8, ImageSet
-from irgen.settings import BaseSettings, SamplesSettings
+from irgen.settings import BaseSettings, PathsSearch, SamplesSettings
 
 if TYPE_CHECKING:
     from irgen.search import Generator
@@ -59,7 +59,7 @@ def points(samples: Path, budgets: Sequence[int]) -> list[Point]:
         )
     each = whole / most
     middle = [Point(name_of(count), count, each * count) for count in between]
-    first = float(wanted.steps * _forwards(rows, wanted.steps))
+    first = float(wanted.steps * _forwards(rows, wanted, whole))
     return (
         [Point("unguided", 1, first), *middle, Point("guided", most, whole)]
         if most > 1
@@ -184,7 +184,11 @@ def _images(
     yield from (stored[key] for key in keys)
 
 
-def _forwards(rows: pd.DataFrame, steps: int) -> float:
+def _forwards(rows: pd.DataFrame, wanted: SamplesSettings, whole: float) -> float:
     """Return evaluations a step: 2 with classifier-free guidance."""
-    whole = rows[(rows["step"] == steps) & (rows["nfe"] > 0)]
-    return float((whole["nfe"] / steps).min()) if len(whole) else 1.0
+    from irgen.search import nfe_per_image
+
+    if isinstance(wanted.search, PathsSearch):  # none of its candidates goes all the way on its own
+        return max(1.0, round(whole / nfe_per_image(wanted.search, wanted.steps)))
+    done = rows[(rows["step"] == wanted.steps) & (rows["nfe"] > 0)]
+    return float((done["nfe"] / wanted.steps).min()) if len(done) else 1.0

@@ -18,7 +18,7 @@ from irgen.lineage import ancestors
 from irgen.records import Frame, Reject, read_rows
 from irgen.report import alarm, budgets, codecs, labelled, page, sets
 from irgen.report.alarm import Point
-from irgen.report.looking import IRSCORE, Judges, look
+from irgen.report.looking import IRSCORE, Judges, Seen, look
 from irgen.report.measure import (
     FLOOR,
     GRAYSCALE,
@@ -85,27 +85,12 @@ def build(settings: ReportSettings, inputs: Inputs, out: Path, judges: Judges) -
     measured = measure(chosen.sets, seen, judges.independent, settings)
     candidates = shards.candidates(inputs.samples)
     figures = {
-        **key_figures(measured),
-        "n": measured.n,
-        "dimensions": seen[REAL].features[measured.net].shape[1],
-        "feature_net": measured.net,
+        **_measured_figures(measured, chosen, points),
         "feature_size_px": list(judges.nets[0].size_px),
         "resamplings": settings.bootstrap,
-        "resampled": _resampled(chosen.sets[REAL]),
-        "mix": chosen.mix,
-        "mixes": {name: dict(sorted(Counter(one.times).items())) for name, one in chosen.sets.items()},
         "compression": coding,
-        "judges": {net: _judge(measured, net, independent) for net, independent in measured.nets.items()},
-        "images_figures": _by_metric(measured, IMAGES),
-        "changes": _changes(measured),
-        "curve": _curve(measured, points),
-        "alarm": alarm.alarm(measured, points).document(),
         "verifier_auc": _verifier_auc(inputs.verifier),
-        "verifier_test_auc": {
-            f"test {name}": calibration.auc(seen[REAL].values[IRSCORE], one.values[IRSCORE])
-            for name, one in seen.items()
-            if name not in (REAL, FLOOR)
-        },
+        "verifier_test_auc": _test_auc(seen),
         "labels": _labels(inputs, chosen, settings),
         "tombstones": _tombstones(inputs.samples),
         **search_figures(candidates),
@@ -138,6 +123,34 @@ def _sets(settings: ReportSettings, inputs: Inputs, points: list[Point]) -> tupl
     made |= {one.name: one for one in between}
     real = sets.frame_sets(inputs.frames, inputs.captions, matched.real)
     return sets.equalised({**real, **made}, list(made), settings.images, settings.seed), matched.words
+
+
+def _measured_figures(measured: Measured, chosen: Equal, points: list[Point]) -> dict[str, Any]:
+    """Return what was measured on the sets, and what they are."""
+    return {
+        **key_figures(measured),
+        "n": measured.n,
+        "dimensions": measured.seen[REAL].features[measured.net].shape[1],
+        "feature_net": measured.net,
+        "resampled": _resampled(chosen.sets[REAL]),
+        "mix": chosen.mix,
+        "mixes": {name: dict(sorted(Counter(one.times).items())) for name, one in chosen.sets.items()},
+        "judges": {net: _judge(measured, net, independent) for net, independent in measured.nets.items()},
+        "images_figures": _by_metric(measured, IMAGES),
+        "changes": _changes(measured),
+        "curve": _curve(measured, points),
+        "alarm": alarm.alarm(measured, points).document(),
+    }
+
+
+def _test_auc(seen: Mapping[str, Seen]) -> dict[str, float]:
+    """Return how often the verifier scores a real test frame over an image of each other set."""
+    real = seen[REAL].values[IRSCORE]
+    return {
+        f"test {name}": calibration.auc(real, one.values[IRSCORE])
+        for name, one in seen.items()
+        if name not in (REAL, FLOOR)
+    }
 
 
 def _judge(measured: Measured, net: str, independent: bool) -> dict[str, Any]:
@@ -203,8 +216,8 @@ def _grid(inputs: Inputs, chosen: Mapping[str, ImageSet], count: int) -> Iterato
             (
                 page.Picture(REAL, sets.lwir(frame, root) if frame.lwir else None),
                 page.Picture(GRAYSCALE, sets.grayscale(frame, root) if frame.visible else None),
-                page.Picture(UNGUIDED, before, f"IRSCORE {sheet['unguided_score']:.3f}"),
-                page.Picture(GUIDED, after, f"IRSCORE {sheet['score']:.3f}", {"key": key, **sheet}),
+                page.Picture(UNGUIDED, before, f"score {sheet['unguided_score']:.3f}"),
+                page.Picture(GUIDED, after, f"score {sheet['score']:.3f}", {"key": key, **sheet}),
             ),
         )
 

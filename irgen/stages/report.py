@@ -19,7 +19,7 @@ from irgen.errors import SettingsError
 from irgen.metrics import nets
 from irgen.settings import ReportSettings
 
-VERSION = 2
+VERSION = 3
 VERIFIER_NET = "verifier"
 
 
