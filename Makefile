@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test bench faults soak check lint clean
+.PHONY: help setup demo unit test slow coverage mutation bench faults soak check lint clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,8 +20,23 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (9 to 10 minutes)
 	$(BIN)/irgen run manifests/miniature.yaml --lanes 2
 
+unit: $(READY)  ## Run the tests that start no server, no browser and no lanes that die
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or server or browser or s3 or faults)"
+
 test: $(READY)  ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+slow: $(READY)  ## Run the tests that `make test` leaves out: a browser, kill -9 under a server, Ray where it is installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+
+coverage: $(READY)  ## Run the tests and say which lines of irgen none of them reaches; under 90 % it fails
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutation: $(READY)  ## Change one operator at a time in search, store and metrics, and say which change no test notices
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 bench: $(READY)  ## Measure speed against peers and limits, and compare with the committed results (10 minutes)
 	$(BIN)/python benchmarks/bench.py
@@ -37,7 +52,7 @@ faults: $(READY)  ## Break everything that can be broken, and write what came of
 soak: $(READY)  ## Kill writers at random moments, 200 times
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults soak
 
-check: lint test  ## What continuous integration runs
+check: lint test  ## Check style and types, run the tests; continuous integration also runs `make slow`
 
 clean:  ## Remove the environment and all built datasets
 	rm -rf .venv data/*/

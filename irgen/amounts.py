@@ -94,7 +94,7 @@ def _before(samples: SamplesSettings) -> int:
     previews = search.prompts * search.noises if isinstance(search, CalibratedSearch) else 0
     ranked = guide.prompts * guide.candidates if isinstance(guide, EnsembleChoice) else 0
     tried = 0
-    if isinstance(search, ZeroOrderSearch) and search.cosine is None:
+    if isinstance(search, ZeroOrderSearch) and search.tries_cosines:
         from irgen.search.cosines import COSINES  # not at the top: it loads torch
 
         tried = len(COSINES) * search.prompts * _search_nfe(samples)

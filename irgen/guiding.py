@@ -75,7 +75,7 @@ def prompts_measured(samples: SamplesSettings) -> int:
 
 def is_calibrated(search: Search) -> TypeGuard[CalibratedSearch | ZeroOrderSearch]:
     """Whether something of a search is to be measured before the first image."""
-    return isinstance(search, CalibratedSearch) or (isinstance(search, ZeroOrderSearch) and search.cosine is None)
+    return isinstance(search, CalibratedSearch) or (isinstance(search, ZeroOrderSearch) and search.tries_cosines)
 
 
 def load(
@@ -138,7 +138,7 @@ def settle(
     """
     asked = samples.search
     if isinstance(asked, ZeroOrderSearch):
-        return _with_cosine(generator, verifier, prompts, samples, asked, out) if asked.cosine is None else asked
+        return _with_cosine(generator, verifier, prompts, samples, asked, out) if asked.tries_cosines else asked
     if not isinstance(asked, CalibratedSearch):
         return asked
     least = generator.steps * generator.nfe_per_forward

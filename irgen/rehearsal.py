@@ -138,7 +138,7 @@ def _searched(samples: SamplesSettings) -> dict[str, Any]:
         # Which schedule will be chosen is not known; it spends what best of N does.
         candidates = max(1, samples.search.nfe // samples.steps)
         document["search"] = {"algorithm": "random", "candidates": candidates}
-    if isinstance(samples.search, ZeroOrderSearch) and samples.search.cosine is None:
+    if isinstance(samples.search, ZeroOrderSearch) and samples.search.tries_cosines:
         # Any cosine takes as long.
         document["search"] |= {"cosine": 0}
     if isinstance(samples.guide, EnsembleChoice):

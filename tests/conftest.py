@@ -6,12 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.prefect_home import prefect_home
+
+__all__ = ["prefect_home"]
 
 # Two workers on two cores: more threads each would only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# A machine that others keep busy fails no test.
+settings.register_profile("irgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("irgen")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what starts servers: of two workers none shall be left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("server") is None)
 
 
 @pytest.fixture(scope="session")

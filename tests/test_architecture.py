@@ -1,6 +1,7 @@
 """Imports point one way: flows -> tasks -> irgen."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ LOADERS = {"irgen.metrics.nets", "irgen.metrics.features", "irgen.metrics.proxy"
 """Where the feature nets' weights are found and read; all else in metrics is arrays in, numbers out."""
 
 
+@functools.cache
 def modules(repository: Path, package: str) -> dict[str, ast.Module]:
     """Every module of a package, parsed, by dotted name; packages by the name of the package."""
     found = {}
@@ -83,6 +85,7 @@ def test_stages_load_no_model_library_when_imported(repository: Path) -> None:
             assert not roots(imports(tree, top_level=True)) & HEAVY, name
 
 
+@functools.cache
 def edges_of(repository: Path, package: str) -> dict[str, set[str]]:
     """What each module of a package imports of it, even inside functions."""
     trees = modules(repository, package)

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from irgen import files
 
+words = st.text(max_size=6)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=10,
 )
 
 
@@ -93,7 +95,7 @@ def test_a_full_disk_is_passed_on_and_nothing_is_left(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(st.dictionaries(words, json_values, max_size=6))
 def test_json_bytes_depend_on_the_content_alone(document):
     shuffled = dict(reversed(document.items()))
     assert files.json_bytes(document) == files.json_bytes(shuffled)
@@ -107,7 +109,7 @@ def test_nan_is_refused(encode):
         encode({"a": float("nan")})
 
 
-@given(st.dictionaries(st.text().filter(lambda name: name != "digest"), json_values), st.data())
+@given(st.dictionaries(words.filter(lambda name: name != "digest"), json_values, max_size=6), st.data())
 def test_a_sealed_document_is_read_back_and_no_byte_of_it_can_change(tmp_path_factory, document, data):
     path = tmp_path_factory.getbasetemp() / "sealed.json"
     sealed = files.sealed(document)

@@ -16,6 +16,7 @@ from flows import automation, local, stale
 from irgen.errors import SettingsError
 from irgen.pipeline import NAMES
 from tests.flows.serving import Ui, serving, until
+from tests.prefect_home import settle
 
 FINISH = """
 import pathlib, sys
@@ -28,8 +29,8 @@ events.publish_finished("tiny", shards, pathlib.Path("index.html"), {"images": 3
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    with serving(tmp_path_factory.mktemp("data")) as running:
+def ui(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[Ui]:
+    with serving(settle(prefect_home, tmp_path_factory.mktemp("data"))) as running:
         yield running
 
 

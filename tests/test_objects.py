@@ -73,6 +73,24 @@ def test_two_conditional_puts_that_meet_are_tried_again(
     assert place.put_first("x", *file(tmp_path, b"data")) and not answers
 
 
+def test_conditional_puts_that_meet_every_time_end_with_the_way_out(
+    place: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = []
+
+    def meet(**what):
+        from botocore.exceptions import ClientError
+
+        met.append(what["Key"])
+        raise ClientError({"Error": {"Code": "ConditionalRequestConflict", "Message": "at once"}}, "PutObject")
+
+    monkeypatch.setattr(objects, "WAIT_S", 0)
+    monkeypatch.setattr(client(), "put_object", meet)
+    with pytest.raises(StoreError, match=r"(?s)x: others keep writing it.*Try again"):
+        place.put_first("x", *file(tmp_path, b"data"))
+    assert met == ["some/place/x"] * objects.TRIES
+
+
 def test_a_lost_connection_costs_no_byte_of_what_is_read(
     place: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

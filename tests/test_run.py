@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.prefect_home import settle
+
 MANIFEST = {
     "dataset": "tiny",
     "base": {"model": "miniature", "height_px": 80, "width_px": 96, "max_sequence_length": 48},
@@ -43,12 +45,16 @@ MANIFEST = {
 }
 
 
+pytestmark = pytest.mark.server
+
+
 class User:
     """Somebody at a terminal in an empty folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefect_home: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        settle(prefect_home, folder / "data")
         self.write(MANIFEST)
 
     def write(self, manifest: dict) -> None:
@@ -85,8 +91,8 @@ class User:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> User:
-    user = User(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(tmp_path_factory, prefect_home) -> User:
+    user = User(tmp_path_factory.mktemp("undisturbed"), prefect_home)
     user.run("run", "tiny.yaml")
     return user
 
@@ -131,8 +137,8 @@ def test_a_change_of_the_search_redoes_stages_06_and_later_only(undisturbed):
     assert "samples.search.candidates: 3 -> 2" in plan["samples"]["reason"]
 
 
-def test_killed_at_any_moment_and_run_again_the_manifests_are_the_same_bytes(undisturbed, tmp_path):
-    user = User(tmp_path / "killed")
+def test_killed_at_any_moment_and_run_again_the_manifests_are_the_same_bytes(undisturbed, tmp_path, prefect_home):
+    user = User(tmp_path / "killed", prefect_home)
     for wanted in ("04-adapter/*/_tmp/*", "06-samples/*/commit/*.json", "06-samples/*/commit/*1.json"):
         process = user.start("run", "tiny.yaml")
         deadline = time.monotonic() + 240

@@ -19,7 +19,9 @@ commands = typer.Typer()
 
 @commands.command(epilog="Example: irgen verify data/miniature")
 def verify(
-    path: Annotated[str, typer.Argument(help="A dataset, a stage's output, or an address that one was pushed to.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH_OR_URL", help="A dataset, a stage's output, or where one was pushed to.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Compare every byte with the manifests; exit code 1 and a line for each thing that is wrong.
@@ -122,7 +124,9 @@ def audit(
 
 
 @commands.command(epilog="Example: irgen repair data/miniature")
-def repair(path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")], as_json: Json = False) -> None:
+def repair(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset or a stage's output.")], as_json: Json = False
+) -> None:
     """Make again exactly what `verify` finds damaged, or say why that cannot be; exit code 1 if any damage is left."""
     from dataclasses import asdict
 
@@ -156,7 +160,7 @@ def regenerate(
 
 @commands.command(epilog="Example: irgen gc data/miniature --dry-run")
 def gc(
-    path: Annotated[Path, typer.Argument(help="A dataset or a stage's output.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A dataset or a stage's output.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:

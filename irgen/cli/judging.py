@@ -57,12 +57,14 @@ def verifier_card(
 
 @commands.command("feature-net", epilog="Example: irgen feature-net data/kaist/01-frames/7c1e52a90b34 data/nets/kaist")
 def feature_net(
-    frames: Annotated[Path, typer.Argument(help="Output of the frames stage; its train frames are learnt from.")],
-    out: Annotated[Path, typer.Argument(help="Folder for proxy.safetensors.")],
+    frames: Annotated[
+        Path, typer.Argument(metavar="FRAMES", help="Output of the frames stage; its train frames are learnt from.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for proxy.safetensors.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Teach a feature net on real training frames, for report.feature_net = proxy:OUT; about a minute."""
+    """Teach a feature net on real training frames, for report.feature_net = proxy:DIR; about a minute."""
     from irgen.metrics import proxy
 
     figures = proxy.train(frames, out, seed=seed)

@@ -101,7 +101,8 @@ def _radii(within: F64, neighbours: int) -> F64:
             f"{len(within)} different images, but a ball reaches to the {neighbours}-th neighbour",
             "Caption or generate more images (captions.test_frames, samples.images), or raise report.images.",
         )
-    return np.partition(within, neighbours - 1, axis=1)[:, neighbours - 1]
+    place = neighbours - 1
+    return np.partition(within, place, axis=1)[:, place]
 
 
 def _mean(values: Any, weights: Rows) -> float:

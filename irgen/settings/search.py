@@ -32,6 +32,11 @@ class ZeroOrderSearch(Settings):
     )
     prompts: int = Field(20, ge=2, description="On which an empty cosine is chosen: five searches of each.")
 
+    @property
+    def tries_cosines(self) -> bool:
+        """Whether the cosine is chosen by trying some, before the first image."""
+        return self.cosine is None
+
 
 class PathsSearch(Settings):
     """Search over paths: noise what is nearly an image afresh, go down again, keep the best previews.

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.core import TyperCommand, TyperGroup
 
 from irgen import cli
 
 NAMED = re.compile(r"`((?:irgen|flows|tasks|tests|benchmarks)/[\w/]+\.py):([\w.]+)`")
 FILE = re.compile(r"`((?:irgen|flows|tasks|tests|benchmarks|examples|manifests)/[\w./-]+\.(?:py|yaml))`")
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+INLINE = re.compile(r"`(irgen [^`\n]+)`")
 LINK = re.compile(r"\]\(((?!https?:)[^)#\s]+)(?:#[\w-]+)?\)")
 STAGES = ("frames", "captions", "negatives", "teachers", "adapter", "verifier", "samples", "labels", "shards", "report")
 
@@ -63,20 +65,26 @@ def test_python_on_a_page_is_python(repository: Path, page: str) -> None:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words after `irgen` on each command line of a page's shell blocks."""
-    for language, code in BLOCK.findall(text):
-        for line in code.splitlines() if language == "sh" else []:
-            words = shlex.split(line, comments=True)
-            if words and words[0] in ("irgen", ".venv/bin/irgen"):
-                yield words[1:]
+    """The words after `irgen` on each command line of a page: in its shell blocks, and between backticks."""
+    lines = [line for language, code in BLOCK.findall(text) if language == "sh" for line in code.splitlines()]
+    for line in [*lines, *INLINE.findall(BLOCK.sub("", text))]:
+        words = shlex.split(line, comments=True)
+        if words and words[0] in ("irgen", ".venv/bin/irgen"):
+            yield words[1:]
 
 
 @pytest.mark.parametrize("page", pages())
 def test_command_lines_on_a_page_are_understood(repository: Path, page: str) -> None:
     known = typer.main.get_command(cli.app)
-    for name, *words in commands((repository / page).read_text()):
-        command = known.commands.get(name)
-        assert command, f"irgen has no command {name}"
-        options = {spelling for one in command.params for spelling in one.opts}
-        asked = {word.partition("=")[0] for word in words if word.startswith("--")}
-        assert asked <= options, f"irgen {name} has no {asked - options}"
+    for words in commands((repository / page).read_text()):
+        place = next((place for place, word in enumerate(words) if not word.startswith("--")), len(words))
+        assert set(words[:place]) <= spellings(known), f"irgen has no {words[:place]} before a command"
+        for name in words[place : place + 1]:
+            command = known.commands.get(name)
+            assert command, f"irgen has no command {name}"
+            asked = {word.partition("=")[0] for word in words[place:] if word.startswith("--")}
+            assert asked <= spellings(command), f"irgen {name} has no {asked - spellings(command)}"
+
+
+def spellings(command: TyperCommand | TyperGroup) -> set[str]:
+    return {"--help"} | {spelling for one in command.params for spelling in one.opts}

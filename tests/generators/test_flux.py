@@ -260,3 +260,22 @@ def test_flux_dev_has_its_size_and_its_adapter_layers() -> None:
     attention = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
     assert len(lora.targets(transformer, attention)) == 19 * 4 + 38 * 3
     assert len(lora.targets(transformer, ("proj_out",))) == 38 + 1
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "rows", "message"),
+    [
+        (2, 2, 2, "steps 2 to 2 of 4"),
+        (3, 1, 2, "steps 3 to 1 of 4"),
+        (0, 5, 2, "steps 0 to 5 of 4"),
+        (-1, 2, 2, "steps -1 to 2 of 4"),
+        (0, 2, 3, "2 latents, 3 conditions"),
+    ],
+)
+def test_steps_that_there_are_not_and_rows_that_do_not_match_are_refused_unspent(
+    guided_folder: Path, first: int, last: int, rows: int, message: str
+) -> None:
+    generator = load(guided_folder)
+    with pytest.raises(ValueError, match=message):
+        generator.denoise(noise(generator, 2), generator.encode(TEXTS[:rows]), first, last)
+    assert generator.nfe == 0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from irgen.errors import IrgenError
-from irgen.metrics.manifold import Neighbourhoods, manifold
+from irgen.metrics.manifold import Neighbourhoods, manifold, squared
 
 
 def features(seed: int, count: int, dimensions: int = 6, shift: float = 0.0) -> np.ndarray:
@@ -89,3 +89,10 @@ def test_too_few_images_for_a_ball_are_named() -> None:
         manifold(features(15, 5), features(16, 20))
     with pytest.raises(IrgenError, match="1 of 20 feature rows"):
         manifold(features(15, 20), np.pad(features(16, 19), ((0, 1), (0, 0)), constant_values=np.nan))
+
+
+def test_short_distances_are_told_far_from_zero_too() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(1e3, 0.1, (20, 5)), rng.normal(1e3, 0.1, (30, 5))
+    np.testing.assert_allclose(squared(x, y), ((x[:, None] - y[None]) ** 2).sum(axis=2), atol=1e-10)
+    assert (squared(x, x) >= 0).all() and np.diag(squared(x, x)).max() < 1e-10

@@ -25,11 +25,13 @@ def test_noise_is_standard_normal_and_differs_between_seeds():
 
 @pytest.mark.parametrize("cosine", [0.0, 0.5, 0.7, 0.95])
 def test_neighbour_keeps_the_length_and_stands_at_the_given_cosine(cosine):
-    pivot = draw("pivot")
-    near = noises.neighbour(pivot, draw("direction"), cosine)
+    pivot, direction = draw("pivot"), draw("direction")
+    near = noises.neighbour(pivot, direction, cosine)
     length = np.linalg.norm(pivot)
     assert np.linalg.norm(near) == pytest.approx(length, rel=1e-5)
     assert np.sum(pivot * near) / length**2 == pytest.approx(cosine, abs=1e-5)
+    aside = direction - np.sum(direction * pivot) / length**2 * pivot
+    assert np.sum(near * aside) / np.linalg.norm(aside) == pytest.approx(length * np.sqrt(1 - cosine**2), rel=1e-5)
 
 
 CHANGES = st.one_of(

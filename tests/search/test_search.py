@@ -156,6 +156,7 @@ def test_halving_cuts_those_with_the_lowest_previews():
     [found] = run(HalvingSearch(schedule=((8, 2), (3, 4))), prompts(1))
     cut = [one.preview for one in found.candidates if not one.is_image]
     assert len(cut) == 5 and max(cut) <= min(one.preview for one in found.candidates if one.is_image)
+    assert found.previews == 8
 
 
 def test_halving_equals_best_of_n_where_previews_are_right_and_its_noises_are_the_same():
@@ -271,6 +272,32 @@ def test_broken_latents_and_flat_images_are_dead_while_their_neighbours_live(how
     broken, whole = run(how, prompts(2)[::-1], generator=Breaking())
     assert {one.dead for one in broken.candidates} - {""} == {reason} and broken.kept is None
     assert whole.kept is not None
+
+
+def levels(of: int, low: int, high: int) -> np.ndarray:
+    """An image, uint8 [10, 10, 3], of which so many per cent are low and high in turn, the rest gray."""
+    found = np.full(300, 128, np.uint8)
+    found[: 3 * of : 2], found[1 : 3 * of : 2] = low, high
+    return found.reshape(10, 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (levels(98, 0, 255), "saturated image"),
+        (levels(97, 0, 255), ""),
+        (levels(100, 1, 254), ""),
+        (levels(100, 127, 128), "flat image"),
+        (levels(100, 127, 129), ""),
+    ],
+)
+def test_an_image_that_shows_nothing_is_dead_and_a_faint_one_is_not(image, reason):
+    class Showing(FakeGenerator):
+        def decode(self, latents):
+            return np.repeat(image[None], len(latents), axis=0)
+
+    [found] = run(RANDOM, prompts(1), generator=Showing())
+    assert {one.dead for one in found.candidates} == {reason}
 
 
 def test_another_attempt_draws_other_noises():

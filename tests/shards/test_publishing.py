@@ -1,5 +1,6 @@
 """A dataset on a real S3-compatible server: pushed, interrupted, raced, damaged, read and fetched there."""
 
+import hashlib
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from threading import Lock
 import pytest
 from typer.testing import CliRunner
 
-from irgen import cli, shards, store
+from irgen import cli, files, shards, store
 from irgen.errors import StoreError
 from irgen.objects import Objects
 from irgen.shards import publishing
@@ -147,6 +148,16 @@ def test_a_damaged_dataset_is_not_pushed(dataset: Path, url: str, tmp_path: Path
     assert lying(url) == {}
 
 
+def test_without_every_file_in_its_length_no_manifest_is_put(
+    dataset: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Objects.sizes
+    monkeypatch.setattr(Objects, "sizes", lambda self: {name: size - 1 for name, size in real(self).items()})
+    with pytest.raises(StoreError, match="not there in its full length after it was put"):
+        publishing.push(dataset, url)
+    assert store.MANIFEST not in lying(url)
+
+
 def test_a_storage_that_knows_no_conditions_is_refused_before_the_first_shard(
     dataset: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +226,19 @@ def test_a_pull_goes_on_where_it_was_and_spares_other_folders(
         publishing.pull(url, tmp_path / "mine")
 
 
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "shards/../../secret", ""])
+def test_a_manifest_there_that_leads_out_of_its_folder_is_refused(url: str, tmp_path: Path, name: str) -> None:
+    rows = [{"path": name, "sha256": hashlib.sha256(b"mine").hexdigest(), "bytes": 4}]
+    hostile = {"stage": "shards", "files": rows, "content": store.content_of(rows)}
+    put(url, store.MANIFEST, files.sealed(hostile))
+    if name:
+        put(url, name, b"mine")
+    for read in (publishing.verify, lambda url: publishing.pull(url, tmp_path / "in" / "pulled")):
+        with pytest.raises(StoreError, match="leads out"):
+            read(url)
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_is_read_there_as_from_its_folder(dataset: Path, url: str) -> None:
     publishing.push(dataset, url)
     here, there = (shards.open_dataset(place, shuffle=3, seed=5) for place in (dataset, url))
@@ -244,10 +268,10 @@ def test_the_command_line_pushes_verifies_and_pulls(dataset: Path, url: str, tmp
     def irgen(*arguments: object):
         return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
-    files = len(files_of(find(dataset)))
+    count = len(files_of(find(dataset)))
     pushed = json.loads(irgen("push", dataset, url, "--json").stdout)
-    assert (pushed["target"], pushed["files"], pushed["moved"]) == (url, files, files)
-    assert f"{files} files" in irgen("push", dataset, url).stdout
+    assert (pushed["target"], pushed["files"], pushed["moved"]) == (url, count, count)
+    assert f"{count} files" in irgen("push", dataset, url).stdout
     assert irgen("verify", url).stdout == f"{url}: sound\n"
     assert irgen("pull", url, tmp_path / "pulled").exit_code == 0
     assert files_of(tmp_path / "pulled") == files_of(find(dataset))

@@ -146,6 +146,42 @@ def test_an_empty_folder_says_what_belongs_there(raw, collect):
         collect("hit-uav", raw.root)
 
 
+def test_a_bare_folder_of_annotations_or_a_file_of_them_is_taken_where_it_lies_apart(raw, tmp_path):
+    names = ["0_100_30_0_00001.jpg"]
+    write(raw, "train", document(names))
+    settings = {"source": "hit-uav", "root": str(raw.root), "annotations_only": True}
+    for place in (raw.root / "annotations", raw.root / "annotations" / "train.json"):
+        found = read(FramesSettings(**settings, annotations=str(place)), raw.root)
+        assert [one.id for one in found] == ["0_100_30_0_00001"]
+    with pytest.raises(SourceError, match=r"nowhere: no such annotations"):
+        list(read(FramesSettings(**settings, annotations=str(tmp_path / "nowhere")), raw.root))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=r"empty: no \.json in it"):
+        list(read(FramesSettings(**settings, annotations=str(tmp_path / "empty")), raw.root))
+
+
+def test_an_image_of_a_frame_that_has_one_and_an_entry_that_names_none_are_rejects(raw, collect):
+    names = ["0_100_30_0_00001.jpg", "", "0_100_30_0_00001.jpg"]
+    write(raw, "train", document(names), names[:1])
+    raw.image(f"images/val/{names[0]}")
+    (frame,), rejects = collect("hit-uav", raw.root)
+    assert frame.lwir == f"images/train/{names[0]}"
+    assert sorted((one.reason, one.item) for one in rejects) == [
+        ("bad_annotation", ""),
+        ("duplicate_annotation", "0_100_30_0_00001"),
+        ("duplicate_image", "0_100_30_0_00001"),
+    ]
+
+
+@pytest.mark.parametrize("bbox", [[1, 2, "3", 4], [1, 2, 3, 1e300], [float("nan"), 2, 3, 4]])
+def test_a_box_that_is_no_four_numbers_rejects_its_frame(raw, collect, bbox):
+    names = ["0_100_30_0_00001.jpg"]
+    write(raw, "train", document(names, [(0, 0, bbox)]), names)
+    frames, rejects = collect("hit-uav", raw.root)
+    assert frames == []
+    assert [(one.item, one.reason) for one in rejects] == [("0_100_30_0_00001", "bad_annotation")]
+
+
 @pytest.mark.shared
 def test_real_hit_uav_is_counted(shared, collect):
     frames, rejects = collect("hit-uav", shared / "hit-uav")

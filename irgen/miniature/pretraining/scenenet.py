@@ -20,6 +20,8 @@ from irgen.miniature.scenenet import FEATURES, WIDTHS, SceneNet
 BATCH = 64
 MODALITIES = ("visible", "grayscale", "lwir", "inverted")
 MAP = (10, 12)
+SCALED_ON = 1024
+"""So many scenes, in every modality, tell the features' scale."""
 SCHEDULE = Schedule(steps=600, lr=2e-3, warmup=100, ema=0.995, weight_decay=0.02)
 
 
@@ -103,9 +105,10 @@ def export(model: Taught, folder: Path) -> None:
 
 @torch.no_grad()
 def _scale(net: SceneNet, corpus: Corpus) -> None:
-    features = []
+    features, some = [], np.arange(min(SCALED_ON, len(corpus)))
     for kind in range(len(MODALITIES)):
-        for part in np.arange(1024).reshape(-1, 128):
+        for start in range(0, len(some), 128):
+            part = some[start : start + 128]
             features.append(net.raw(net.maps(pictures(corpus, part, np.full(len(part), kind)))))
     stacked = torch.cat(features)
     net.mean.copy_(stacked.mean(0))

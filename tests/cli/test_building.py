@@ -1,103 +1,19 @@
-"""The command line as its user meets it."""
+"""Commands that build, as their user meets them."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import yaml
-from PIL import Image
-from typer.testing import CliRunner, Result
 
-from irgen import cli, console, machine, rehearsal
+from irgen import machine, rehearsal
 from irgen.costs import Measured
 from irgen.pipeline import NAMES, PlanLine
 from irgen.settings import Manifest
-
-COMMANDS = ("run", "plan", "frames", "verify", "gc", "doctor", "settings", "ui")
-
-
-def irgen(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-class User:
-    """Somebody at a terminal in a folder with a manifest of a new dataset; the stages are fakes."""
-
-    def __init__(self, folder: Path, data: Path, repository: Path) -> None:
-        self.folder = folder
-        self.data = data
-        self.environment = {**os.environ, "PYTHONPATH": str(repository), "IRGEN_DATA": str(data)}
-        self.environment.pop("PREFECT_API_URL", None)
-        (folder / "tiny.yaml").write_text(
-            yaml.safe_dump({"dataset": self.dataset.name, "frames": {"source": "miniature"}})
-        )
-
-    @property
-    def dataset(self) -> Path:
-        return self.data / self.folder.name.replace("_", "-").lower()
-
-    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.fake_stages", *arguments],
-            cwd=self.folder,
-            env={**self.environment, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def irgen(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
-        process = self.start(*arguments, environment=environment)
-        out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests, because the first run in a data folder makes the server's database, which takes seconds."""
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def user(tmp_path: Path, data: Path, repository: Path) -> User:
-    return User(tmp_path, data, repository)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A plain folder of two LWIR images, one of them truncated."""
-    folder = tmp_path / "photos" / "lwir"
-    folder.mkdir(parents=True)
-    image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
-    image.save(folder / "a.jpg")
-    image.save(folder / "b.jpg")
-    data = (folder / "b.jpg").read_bytes()
-    (folder / "b.jpg").write_bytes(data[: len(data) // 2])
-    return folder.parent
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_every_command_teaches_with_an_example(command: str) -> None:
-    done = irgen(command, "--help")
-    assert done.exit_code == 0
-    assert f"Example: irgen {command}" in " ".join(done.stdout.split())
-
-
-def test_help_and_version_load_no_slow_library(repository: Path) -> None:
-    code = "import sys; from irgen import cli; sys.argv[1:] = ['--help']\ntry: cli.main()\nexcept SystemExit: pass\n"
-    code += (
-        "print(*{'torch', 'prefect', 'pyarrow', 'pandas', 'pydantic', 'numpy'} & sys.modules.keys(), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
-    assert irgen("--version").stdout.startswith("irgen ")
+from tests.cli.terminal import User, irgen
+from tests.prefect_home import settle
 
 
 def test_an_unknown_field_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
@@ -108,30 +24,6 @@ def test_an_unknown_field_is_named_with_the_nearest_known_one(tmp_path: Path) ->
     assert "m.yaml" in done.stderr
     assert "unknown field `samples.imags` (did you mean `images`?)" in done.stderr
     assert "Traceback" not in done.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("plan", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read"),
-        (("run", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read"),
-        (("verify", "nowhere"), 1, "nowhere: no such folder"),
-        (("gc", "nowhere"), 1, "nowhere: no such folder"),
-        (("frames", "--source", "kaist", "--root", "nowhere", "--out", "out"), 1, "nowhere: no such folder"),
-        (("frames", "--source", "kaiist", "--root", ".", "--out", "out"), 2, "`source` = 'kaiist'"),
-        (("frames", "--source", "kaist", "--out", "out"), 2, "needs `root`"),
-    ],
-)
-def test_bad_input_gives_one_message_and_no_traceback(
-    arguments: tuple[str, ...], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = irgen(*arguments)
-    assert done.exit_code == code
-    assert words in done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.output
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_plan_says_what_is_not_known_and_how_to_know_it(tmp_path: Path) -> None:
@@ -187,18 +79,6 @@ def test_frames_prints_its_counts_as_json_and_nothing_else_on_stdout(photos: Pat
     assert irgen("verify", out).exit_code == 0
 
 
-def test_verify_names_what_was_changed(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    irgen("frames", "--source", "folder", "--root", photos, "--out", out)
-    with (out / "frames.parquet").open("ab") as stream:
-        stream.write(b"x")
-    done = irgen("verify", out, "--json")
-    assert done.exit_code == 1
-    document = json.loads(done.stdout)
-    assert not document["sound"]
-    assert "frames.parquet" in document["problems"][0]
-
-
 def test_settings_lists_every_field_with_type_default_and_meaning() -> None:
     rows = {row["field"]: row for row in json.loads(irgen("settings", "--json").stdout)}
     assert rows["frames.scenes.train"]["default"] == "1200"
@@ -209,26 +89,14 @@ def test_settings_lists_every_field_with_type_default_and_meaning() -> None:
     assert "verifier.bar.match: float = 0.65" in irgen("settings").stdout
 
 
-def test_a_full_disk_is_named_whatever_it_looks_like(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(SystemExit) as raised, console.clear_errors(console.Context()):
-        raise OSError(28, "No space left on device", str(tmp_path / "model.safetensors"))
-    assert raised.value.code == 1
-    assert f"{tmp_path}: the disk is full (" in capsys.readouterr().err
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
-    with pytest.raises(SystemExit), console.clear_errors(console.Context(folder=tmp_path / "new" / "data")):
-        raise RuntimeError("database or disk is full")
-    assert f"{tmp_path}: the disk is full (0 MiB free)" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Path:
+    return settle(prefect_home, tmp_path_factory.mktemp("data"))
 
 
-def test_what_was_not_foreseen_is_one_line_and_a_traceback_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as raised, console.clear_errors(console.Context()):
-        raise TypeError("unsupported operand")
-    assert raised.value.code == 1
-    assert "TypeError: unsupported operand" in capsys.readouterr().err
-    with pytest.raises(TypeError), console.clear_errors(console.Context(debug=True)):
-        raise TypeError("unsupported operand")
+@pytest.fixture
+def user(tmp_path: Path, data: Path, repository: Path) -> User:
+    return User(tmp_path, data, repository)
 
 
 @pytest.mark.server
