@@ -18,8 +18,8 @@ STARTS = {"start": {"inherit": 0.5, "insert": 0.5, "strength": 0.4}, "steps": 4,
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory) -> User:
-    user = User(tmp_path_factory.mktemp("started"))
+def user(tmp_path_factory, prefect_home) -> User:
+    user = User(tmp_path_factory.mktemp("started"), prefect_home)
     user.write(MANIFEST | {"samples": MANIFEST["samples"] | STARTS})
     user.run("run", "tiny.yaml")
     return user
