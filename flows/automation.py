@@ -4,6 +4,8 @@ Over HTTP and without Prefect, which reads its settings when it is imported.
 """
 
 import json
+import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import yaml
 
 TIMEOUT_S = 30
+BUSY, TRIES, PAUSE_S = 503, 6, 2.0
+"""What a server answers whose SQLite is being written to; it has then done nothing."""
 
 
 def ensure(api_url: str, path: Path) -> None:
@@ -30,6 +34,13 @@ def call(method: str, url: str, body: Any = None) -> Any:
     """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-        answer = response.read()
+    for left in reversed(range(TRIES)):
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+                answer = response.read()
+            break
+        except urllib.error.HTTPError as error:
+            if error.code != BUSY or not left:
+                raise
+            time.sleep(PAUSE_S)
     return json.loads(answer) if answer else None

@@ -15,7 +15,7 @@ def told(figure: dict, bold: str = "") -> str:
     return f"{bold}{figure['value']:.2f}{bold} [{low:.2f}, {high:.2f}]"
 
 
-@pytest.mark.parametrize(("name", "images"), [("answers.json", 100), ("second.json", 114)])
+@pytest.mark.parametrize(("name", "images"), [("answers.json", 100), ("second.json", 114), ("third.json", 90)])
 def test_its_page_tells_what_the_answers_give(name: str, images: int):
     figures = Answers.read(STUDY / name).figures()
     page = STUDY.with_suffix(".md").read_text()
@@ -35,9 +35,19 @@ def test_scores_of_the_first_are_told():
             assert f"{n} boxes | {values[0]:.2f} | {values[1]:.2f} |" in page
 
 
-def test_the_labels_page_tells_the_second():
-    figures = Answers.read(STUDY / "second.json").figures()
+def test_the_labels_page_tells_the_second_and_the_third():
     labels = (PAGES / "labels.md").read_text()
-    assert f"{figures['boxes']} boxes in {figures['images']} images" in labels
-    for row in (figures, *(row for row in figures["by_class"] if row["label"] != "cyclist")):
-        assert f"| {told(row['precision'])} | {told(row['recall'])} |" in labels
+    second, third = (Answers.read(STUDY / name).figures() for name in ("second.json", "third.json"))
+    for figures in (second, third):
+        assert f"{figures['boxes']} boxes in {figures['images']} images" in labels
+    assert f"| {told(second['precision'])} | {told(second['recall'])} |" in labels
+    assert f"| {told(third['precision'], '**')} | {told(third['recall'], '**')} |" in labels
+    for row in third["by_class"]:
+        if row["label"] != "cyclist":
+            assert f"| {told(row['precision'])} | {told(row['recall'])} |" in labels
+
+
+def test_the_readme_tells_the_third():
+    figures = Answers.read(STUDY / "third.json").figures()
+    readme = " ".join((PAGES.parent / "README.md").read_text().split())
+    assert f"{told(figures['precision'])} at recall {told(figures['recall'])}, of {figures['boxes']} boxes" in readme
