@@ -13,13 +13,13 @@ class Busy(BaseHTTPRequestHandler):
 
     refusals = 0
 
-    def do_POST(self) -> None:  # noqa: D102
+    def do_POST(self) -> None:
         refuse, type(self).refusals = self.refusals > 0, self.refusals - 1
         self.send_response(503 if refuse else 200)
         self.end_headers()
         self.wfile.write(b"" if refuse else b"[1]")
 
-    def log_message(self, *_: object) -> None:  # noqa: D102
+    def log_message(self, *_: object) -> None:
         pass
 
 
