@@ -40,7 +40,7 @@ def _chart(document: Mapping[str, Any]) -> Any:
         if len(own) > 1:
             ends = [row["ap50"]["ci95"] for row in own]
             series[arm] = Series(
-                [frames * row["share"] for row in own],
+                [max(1, round(frames * row["share"])) for row in own],
                 [row["ap50"]["value"] for row in own],
                 ([low for low, _ in ends], [high for _, high in ends]),
             )
