@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from irgen import pipeline, streams
+from irgen import errors, pipeline, streams
 from irgen.errors import IrgenError
 from irgen.progress import Advance
 from irgen.settings import Manifest
@@ -136,6 +136,12 @@ class _Told(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._tell({"kind": "log", "level": record.levelno, "text": record.getMessage()})
+
+
+def refusal(message: Message) -> IrgenError:
+    """Return the error that a process says, in a message "refused", it ended with."""
+    kind: type[IrgenError] = getattr(errors, message["error"], IrgenError)
+    return kind(message["what"], message["fix"])
 
 
 def speaker() -> Tell:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from irgen import errors, files, hosts, progress
+from irgen import files, hosts, progress
 from irgen.errors import IrgenError
 from irgen.hosts import Host, Hosts, LocalHosts, Process
-from irgen.lane import Message, Plan
+from irgen.lane import Message, Plan, refusal
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ class _Watch:
             case "failed":
                 each.last_words = message["text"]
             case "refused":
-                raise getattr(errors, message["error"], IrgenError)(message["what"], message["fix"])
+                raise refusal(message)
         self._tell()
 
     def hear_nothing(self) -> None:

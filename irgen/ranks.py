@@ -18,10 +18,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from irgen import errors, files, hosts, progress
+from irgen import files, hosts, progress
 from irgen.errors import IrgenError, SettingsError
 from irgen.hosts import LocalHost, LocalHosts, LocalProcess, Process
-from irgen.lane import Message, Plan
+from irgen.lane import Message, Plan, refusal
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class _Watch:
             if failure := self._processes[rank].failure():
                 self._last_words.setdefault(rank, failure)
         elif message["kind"] == "refused":
-            raise getattr(errors, message["error"], IrgenError)(message["what"], message["fix"])
+            raise refusal(message)
         elif message["kind"] == "failed":
             self._last_words[rank] = message["text"]
         elif rank == 0:

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from irgen import errors, files, lane, progress
+from irgen import files, lane, progress
 from irgen.errors import IrgenError
 from irgen.hosts import LocalProcess
 from irgen.labels import detectors, examples
@@ -155,7 +155,7 @@ class _Other:
         elif message["kind"] == "steps":
             self._advance(message["count"])
         elif message["kind"] == "refused":
-            raise getattr(errors, message["error"], IrgenError)(message["what"], message["fix"])
+            raise lane.refusal(message)
         else:
             self._last_words = message["text"]
 
