@@ -302,7 +302,7 @@ def simulate(count: int, lanes: int, per_shard: int, *, disturbed: bool = True) 
         cluster = Cluster(lanes, count * IMAGE_S / lanes / 3600, disturbed)
         marks = [time.process_time()]
 
-        def helpers(out: Path) -> int:
+        def helpers(out: Path, anew: bool) -> int:
             arguments = {**sections, **{name: ref.folder for name, ref in refs.items()}, "out": out}
             gc.collect()
             gc.freeze()  # the losses' collections need not look at what is there for good

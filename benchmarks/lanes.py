@@ -100,7 +100,7 @@ class Bench:
         inputs = {name: self.refs[name] for name in stage.reads(sections)}
         with tempfile.TemporaryDirectory() as notes:
 
-            def helpers(out: Path) -> int:
+            def helpers(out: Path, anew: bool) -> int:
                 plan = Plan(
                     stage="samples",
                     sections={name: section.model_dump(mode="json") for name, section in sections.items()},

@@ -18,7 +18,7 @@ import alternating  # first: it sets the threads
 import command
 import numpy as np
 import pyarrow as pa
-import real_frames
+import real_data
 from PIL import Image
 from webdataset import TarWriter
 
@@ -31,7 +31,7 @@ COLUMNS = pa.schema([("score", pa.float64())])
 
 def frames() -> np.ndarray:
     """Read KAIST's infrared frames, filled up with HIT-UAV's: uint8 [300, 512, 640, 3], as a generator gives them."""
-    paths = [*real_frames.kaist("lwir"), *real_frames.hit_uav()][:FRAMES]
+    paths = [*real_data.kaist("lwir"), *real_data.hit_uav()][:FRAMES]
     return np.stack([np.array(Image.open(path).convert("RGB").resize((640, 512))) for path in paths])
 
 
@@ -82,7 +82,7 @@ def measure(pairs: int) -> dict[str, Any]:
 def main() -> None:
     options = command.parser(__doc__, pairs=3).parse_args()
     for folder in ("kaist", "hit-uav"):
-        real_frames.skip_without(real_frames.DATA / folder)
+        real_data.skip_without(real_data.DATA / folder)
     report = measure(options.pairs)
     print(
         f"{report['images']} images: webdataset {report['cpu_s_compared']:.2f} CPU-s, irgen {report['cpu_s']:.2f}: "

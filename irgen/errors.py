@@ -40,5 +40,9 @@ class StoreError(IrgenError):
     """A stage output or dataset that is damaged, incomplete or belongs to another run."""
 
 
+class UnreachableError(StoreError):
+    """Storage that does not answer now, and may the next time."""
+
+
 class GateError(IrgenError):
     """A result under the bar that the manifest sets (a verifier that cannot tell infrared, say)."""

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from irgen.lane import Message
 
+log = logging.getLogger(__name__)
+
 ADDRESS = "RAY_ADDRESS"
 """Names the cluster, as for Ray's own programs."""
+
+EXCHANGE = "IRGEN_EXCHANGE"
+"""Names object storage (s3://BUCKET/PREFIX) through which a cluster without a common folder makes an output."""
 
 RENDEZVOUS = "IRGEN_RENDEZVOUS"
 """Names a file through which the processes of a training find each other."""
 
 STOP_S = 10.0
+SILENT_S = 120.0
+"""A process without a heartbeat for so long is lost."""
+LATE_S = 10.0
+"""Who looks so late stood still itself (Ctrl-Z, say), and has yet to read what was said meanwhile."""
 
 
 class Process(Protocol):
@@ -132,6 +143,7 @@ class LocalProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
+            errors="replace",
             # The terminal's Ctrl-C is for the parent, which then ends its lanes.
             start_new_session=True,
         )
@@ -141,7 +153,15 @@ class LocalProcess:
         assert self._process.stdout is not None
         with self._process.stdout:
             for line in self._process.stdout:
-                yield json.loads(line)
+                # What is printed before a process has its `speaker` comes here, and a killed one tears its last line.
+                try:
+                    message = json.loads(line)
+                except json.JSONDecodeError:
+                    message = None
+                if isinstance(message, dict) and "kind" in message:
+                    yield message
+                else:
+                    log.warning("a process says: %s", line.strip())
         self._process.wait()
 
     def failure(self) -> str:
@@ -163,6 +183,41 @@ class LocalProcess:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+class Pulse:
+    """Signs of life of a process, noted when they arrive, however late somebody takes them in."""
+
+    def __init__(self) -> None:
+        self._heard_s = self._looked_s = time.monotonic()
+
+    def beat(self) -> None:
+        """Note one."""
+        self._heard_s = time.monotonic()
+
+    def silent(self) -> bool:
+        """Say whether there has been none for too long; to be asked every second."""
+        now = time.monotonic()
+        if now - self._looked_s > LATE_S:
+            self._heard_s = max(self._heard_s, now - SILENT_S + LATE_S)
+        self._looked_s = now
+        return now - self._heard_s > SILENT_S
+
+
+def listen(process: Process, take: Callable[[Message | None], None]) -> None:
+    """Hand on all that a process says, from a thread of its own; None is its end."""
+
+    def hear() -> None:
+        try:
+            for message in process.messages():
+                take(message)
+        except Exception as error:  # whatever it was: who waits for the end must hear of one
+            process.kill()
+            process.wait(STOP_S)
+            take({"kind": "failed", "text": f"what it said was lost ({type(error).__name__}: {error})"})
+        take(None)
+
+    threading.Thread(target=hear, daemon=True).start()
 
 
 def stop(processes: Sequence[Process]) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Protocol, cast
 from pydantic import BaseModel, ConfigDict
 
 from irgen import errors, pipeline, streams
-from irgen.errors import IrgenError
+from irgen.errors import IrgenError, UnreachableError
 from irgen.progress import Advance
 from irgen.settings import Manifest
 
@@ -48,7 +48,7 @@ class ShardedStage(Protocol):
     """What the module of a stage has whose output is made in lanes.
 
     `make_shards` takes what the stage's `run` takes and makes the shards that are missing and that nobody else is at.
-    `bar` is called as `progress.bar`, `committed` with the number of each shard.
+    `bar` is called as `progress.bar`, `committed` with the number of each shard; `exchange` is as in `Plan`.
     """
 
     def make_shards(self, **arguments: Any) -> None: ...  # noqa: D102
@@ -63,6 +63,8 @@ class Plan(BaseModel):
         inputs: folders that it reads, by name of the stage that made them.
         out: folder to write.
         parent: process without which the lane ends.
+        exchange: address of the output on object storage, where the lanes share no folder with the parent; then the
+            inputs are addresses, too, and `out` is the folder on the parent's machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +74,7 @@ class Plan(BaseModel):
     inputs: dict[str, str]
     out: str
     parent: int
+    exchange: str = ""
 
     def arguments(self) -> dict[str, Any]:
         """Return what the stage's functions take."""
@@ -91,8 +94,14 @@ def work(plan: Plan, tell: Tell) -> None:
         IrgenError: as the stage.
     """
     with beating(tell):
+        if plan.exchange:
+            from irgen import exchange  # most lanes need none of it
+
+            inputs, out = exchange.unpacked(plan.inputs, plan.out)
+            plan = plan.model_copy(update={"inputs": inputs, "out": out})
         cast(ShardedStage, pipeline.stage_named(plan.stage).module()).make_shards(
             **plan.arguments(),
+            exchange=plan.exchange,
             bar=functools.partial(_bar, tell),
             committed=lambda number: tell({"kind": "shard", "number": number}),
         )
@@ -108,15 +117,23 @@ def main(path: Path, work: Callable[[Plan, Tell], None] = work) -> int:
     logger.addHandler(_Told(tell))
     logger.setLevel(logging.INFO)
     logger.propagate = False  # some library may have given the root a handler; the parent shows these lines
+    with streams.unbreaking():
+        return outcome(tell, lambda: work(plan, tell))
+
+
+def outcome(tell: Tell, work: Callable[[], None]) -> int:
+    """Do a process's work and return its exit code; the parent is told what went wrong."""
     try:
-        with streams.unbreaking():
-            work(plan, tell)
+        work()
+    except UnreachableError as error:  # no reason to end those whom it answers
+        tell({"kind": "failed", "text": error.what})
+        return FAILED
     except IrgenError as error:
         tell({"kind": "refused", "error": type(error).__name__, "what": error.what, "fix": error.fix})
         return REFUSED
     except Exception as error:
         tell({"kind": "failed", "text": f"{type(error).__name__}: {error}"})
-        logger.debug("", exc_info=error)
+        logging.getLogger("irgen").debug("", exc_info=error)
         return FAILED
     return 0
 

@@ -17,11 +17,11 @@ import importlib.util
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from irgen.errors import SettingsError, StoreError
+from irgen.errors import SettingsError, StoreError, UnreachableError
 from irgen.files import CHUNK_BYTES
 
 SCHEME = "s3://"
@@ -30,10 +30,15 @@ TRIES = 5
 WAIT_S = 0.2
 LARGEST_BYTES = 5 * 1024**3
 """Of one put; S3's own limit."""
+MOST_REMOVED = 1000
+"""In one request; S3's own limit."""
 
 ABSENT = {"NoSuchKey", "404", "NotFound"}
 DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 UNCONDITIONAL = {"NotImplemented", "501"}
+BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "500", "502", "503", "504"}
+PUSH = "`irgen push` the output there: what is missing or damaged is put anew."
+LATER = "Run the same again when it answers: nothing is lost."
 NO_CONDITIONS = "Use a storage that honours If-None-Match; without it two writers could mix two datasets in one place."
 
 
@@ -46,11 +51,11 @@ class Objects:
     Attributes:
         bucket: its name.
         prefix: without a slash at either end.
+        mend: the way out where an object is missing or damaged.
     """
 
-    mend = "`irgen push` it again: what is missing or damaged is put there anew."
-
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, mend: str = PUSH) -> None:
+        self.mend = mend
         self.bucket, _, self.prefix = url.removeprefix(SCHEME).strip("/").partition("/")
         if not url.startswith(SCHEME) or not self.bucket or not self.prefix:
             raise SettingsError(f"{url}: no address of an output", "Write s3://BUCKET/PREFIX.")
@@ -69,11 +74,11 @@ class Objects:
         """
         raise StoreError(f"{self}: lies on object storage, and a folder is needed", "`irgen pull` it first.")
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes of each object, by name; empty where there is none."""
+    def sizes(self, under: str = "") -> dict[str, int]:
+        """Return the bytes of each object whose name begins so, by name; empty where there is none."""
         with self._told(""):
             pages = _client(os.getpid()).get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+            found = pages.paginate(Bucket=self.bucket, Prefix=self._key(under))
             rows = [row for page in found for row in page.get("Contents", ())]
         return {row["Key"].removeprefix(f"{self.prefix}/"): row["Size"] for row in rows}
 
@@ -87,13 +92,13 @@ class Objects:
             return stream.read()
 
     def read_range(self, name: str, offset: int, count: int) -> bytes:
-        """Read `count` bytes of an object from `offset` on.
+        """Read `count` bytes of an object from `offset` on, fewer where it ends before.
 
         Raises:
-            StoreError: as `read`, or it ends before them.
+            StoreError: as `read`.
         """
         with self._told(name):
-            return self._get(name, Range=f"bytes={offset}-{offset + count - 1}").read()
+            return _steadily(lambda: self._get(name, Range=f"bytes={offset}-{offset + count - 1}").read())
 
     def open(self, name: str) -> IO[bytes]:
         """Open an object to read from its beginning to its end; a connection that is lost is made anew meanwhile.
@@ -142,7 +147,21 @@ class Objects:
                 time.sleep(WAIT_S)
             else:
                 return True
-        raise StoreError(f"{self}/{name}: others keep writing it", "Try again.")
+        raise UnreachableError(f"{self}/{name}: others keep writing it", LATER)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove objects that may not be there.
+
+        Raises:
+            StoreError: the storage keeps one.
+        """
+        rows = [{"Key": self._key(name)} for name in names]
+        for start in range(0, len(rows), MOST_REMOVED):
+            wanted = {"Objects": rows[start : start + MOST_REMOVED], "Quiet": True}
+            with self._told(""):
+                answer = _client(os.getpid()).delete_objects(Bucket=self.bucket, Delete=wanted)
+            for error in answer.get("Errors", ()):
+                raise _refused(f"{SCHEME}{self.bucket}/{error['Key']}", self.bucket, error, self.mend)
 
     def _put(self, name: str, source: Path, sha256: str, **condition: str) -> None:
         if source.stat().st_size > LARGEST_BYTES:
@@ -162,16 +181,22 @@ class Objects:
     @contextlib.contextmanager
     def _told(self, name: str) -> Iterator[None]:
         """Say in irgen's words what the storage, or the way there, refused."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore import exceptions
 
         where = f"{self}/{name}" if name else str(self)
         try:
             yield
-        except ClientError as error:
-            raise _refused(where, self.bucket, error.response["Error"]) from error
-        except BotoCoreError as error:
-            way_out = "Look at AWS_ENDPOINT_URL, AWS_PROFILE or AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION."
-            raise StoreError(f"{where}: {' '.join(str(error).split())}", way_out) from error
+        except exceptions.ClientError as error:
+            raise _refused(where, self.bucket, error.response["Error"], self.mend) from error
+        except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError) as error:
+            raise UnreachableError(
+                f"{where}: {_line(error)}", f"Look at AWS_ENDPOINT_URL and the network. {LATER}"
+            ) from error
+        except exceptions.ParamValidationError as error:
+            raise StoreError(f"{where}: {_line(error)}", "Name a bucket and a prefix that S3 allows.") from error
+        except exceptions.BotoCoreError as error:
+            way_out = "Look at AWS_PROFILE or AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION."
+            raise StoreError(f"{where}: {_line(error)}", way_out) from error
 
 
 class _LostError(Exception):
@@ -198,18 +223,8 @@ class _Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer, or less."""
-        from botocore.exceptions import BotoCoreError, FlexibleChecksumError
-
         with self._objects._told(self._name):
-            for left in reversed(range(TRIES)):
-                try:
-                    data = self._opened().read(len(buffer))
-                    break
-                except BotoCoreError as error:
-                    self._body = None
-                    if isinstance(error, FlexibleChecksumError) or not left:
-                        raise
-                    time.sleep(WAIT_S)
+            data = _steadily(lambda: self._read(len(buffer)))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -220,18 +235,38 @@ class _Stream(io.RawIOBase):
             self._body.close()
         super().close()
 
-    def _opened(self) -> Any:
-        if self._body is None:
-            rest = {"Range": f"bytes={self._position}-"} if self._position else {}
-            self._body = self._objects._get(self._name, **rest)
-        return self._body
+    def _read(self, count: int) -> bytes:
+        rest = {"Range": f"bytes={self._position}-"} if self._position else {}
+        # Kept only once it has been read from: a connection that breaks is made anew.
+        body, self._body = self._body or self._objects._get(self._name, **rest), None
+        data: bytes = body.read(count)
+        self._body = body
+        return data
 
 
-def _refused(where: str, bucket: str, answer: dict[str, str]) -> Exception:
+def _steadily(read: Callable[[], bytes]) -> bytes:
+    """Read, and once more where a connection is lost: boto3 tries requests again, and no bodies."""
+    from botocore.exceptions import BotoCoreError, FlexibleChecksumError
+
+    for _ in range(TRIES - 1):
+        try:
+            return read()
+        except FlexibleChecksumError:
+            raise
+        except BotoCoreError:
+            time.sleep(WAIT_S)
+    return read()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _refused(where: str, bucket: str, answer: dict[str, str], mend: str) -> Exception:
     """Turn what S3 answers into an error."""
     code, message = answer["Code"], answer.get("Message", "")
     if code in ABSENT:
-        return StoreError(f"{where}: not there", "`irgen push` puts a finished dataset there.")
+        return StoreError(f"{where}: not there", mend)
     if code == "NoSuchBucket":
         return StoreError(f"{where}: there is no bucket {bucket!r}", "Make it, or name another.")
     if code in DENIED:
@@ -242,7 +277,9 @@ def _refused(where: str, bucket: str, answer: dict[str, str]) -> Exception:
         return _BusyError()
     if code in UNCONDITIONAL:
         return StoreError(f"{where}: the storage cannot put on a condition ({message})", NO_CONDITIONS)
-    return StoreError(f"{where}: {code}: {message}", "")
+    if code in BUSY:
+        return UnreachableError(f"{where}: {code}: {message}", LATER)
+    return StoreError(f"{where}: {code}: {message}", "Ask who runs the storage what that means there.")
 
 
 @functools.cache
@@ -252,4 +289,7 @@ def _client(process: int) -> Any:
     from botocore.config import Config
 
     settings = Config(retries={"mode": "standard", "max_attempts": TRIES}, max_pool_connections=CONNECTIONS)
-    return boto3.session.Session().client("s3", config=settings)
+    try:
+        return boto3.session.Session().client("s3", config=settings)
+    except ValueError as error:
+        raise SettingsError(f"AWS_ENDPOINT_URL: {error}", "Write http://HOST:PORT or https://HOST:PORT.") from error

@@ -9,26 +9,23 @@ needs all its processes: when one dies, the others are ended, and the next run g
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import queue
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from irgen import files, hosts, progress
 from irgen.errors import IrgenError, SettingsError
-from irgen.hosts import LocalHost, LocalHosts, LocalProcess, Process
+from irgen.hosts import LocalHost, LocalHosts, LocalProcess, Process, Pulse
 from irgen.lane import Message, Plan, refusal
 
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "irgen.rank")
-SILENT_S = 120.0
-"""A rank without a heartbeat for so long is lost."""
-
 LAST_WORDS_S = 2.0
 """After the first death, how long to hear what the others say of it."""
 
@@ -86,13 +83,13 @@ class _Watch:
         self._plan = plan
         self._processes = processes
         self._running = set(range(len(processes)))
-        self._heard_s = [time.monotonic()] * len(processes)
+        self._pulses = [Pulse() for _ in processes]
         self._last_words: dict[int, str] = {}
         self._bars = bars
         self._shown: dict[str, tuple[contextlib.ExitStack, progress.Advance]] = {}
         self._messages: queue.Queue[tuple[int, Message | None]] = queue.Queue()
-        for rank in self._running:
-            threading.Thread(target=self._hear, args=(rank,), daemon=True).start()
+        for rank, process in enumerate(processes):
+            hosts.listen(process, functools.partial(self._put, rank))
 
     def wait(self) -> None:
         """Return when all have ended well.
@@ -104,8 +101,8 @@ class _Watch:
         while self._running and not self._last_words:
             self._take(1.0)
             for rank in self._running:
-                if time.monotonic() - self._heard_s[rank] > SILENT_S:
-                    self._last_words[rank] = f"silent for {SILENT_S:.0f} s"
+                if self._pulses[rank].silent():
+                    self._last_words[rank] = f"silent for {hosts.SILENT_S:.0f} s"
         if not self._last_words:
             return
         until = time.monotonic() + LAST_WORDS_S
@@ -117,17 +114,15 @@ class _Watch:
             "Mend that, and run the same again: it goes on from what was kept, with any number of ranks.",
         )
 
-    def _hear(self, rank: int) -> None:
-        for message in self._processes[rank].messages():
-            self._messages.put((rank, message))
-        self._messages.put((rank, None))
+    def _put(self, rank: int, message: Message | None) -> None:
+        self._pulses[rank].beat()
+        self._messages.put((rank, message))
 
     def _take(self, timeout_s: float) -> None:
         try:
             rank, message = self._messages.get(timeout=timeout_s)
         except queue.Empty:
             return
-        self._heard_s[rank] = time.monotonic()
         if message is None:
             self._running.remove(rank)
             if failure := self._processes[rank].failure():

@@ -1,8 +1,8 @@
 """Lanes on a Ray cluster: each process of a lane is a Ray task, which starts it on a node and hands on what it says.
 
 Ray chooses the node and says when one is gone; which shards are made the lanes settle among themselves, by commit
-record, as on one machine. So all nodes must see the outputs, under the same path. A Ray task is never retried by Ray:
-`irgen.lanes` starts a lane again, and knows what of it is left to do.
+record, as on one machine. So all nodes must see the outputs under the same path, unless they go through object storage
+(`irgen.exchange`). A Ray task is never retried by Ray: `irgen.lanes` starts a lane again, and knows what is left to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import ray
 from ray.exceptions import RayError
 
 from irgen.errors import SettingsError
-from irgen.hosts import ADDRESS, LocalProcess
+from irgen.hosts import ADDRESS, EXCHANGE, LocalProcess
 from irgen.lane import Message, Plan
 
 ANSWER_S = 10.0
@@ -100,7 +100,7 @@ class RayProcess:
     def __init__(self, command: Sequence[str], plan: Path, needs: dict[str, Any]) -> None:
         options = {**needs, "num_returns": "streaming", "max_retries": 0, "scheduling_strategy": "SPREAD"}
         self.placed = False
-        self._task: Any = _host.options(**options).remote([*command], str(plan), str(Path.cwd()))
+        self._task: Any = _host.options(**options).remote([*command], plan.read_text(), str(Path.cwd()))
         self._failure = "its node is gone"
         self._ended = threading.Event()
 
@@ -142,22 +142,25 @@ def _host(command: list[str], plan: str, folder: str) -> Iterator[Message]:
 
     Args:
         command: its program; this node's Python runs it.
-        plan: path of what to make.
-        folder: in which relative paths begin.
+        plan: of what to make, as JSON.
+        folder: in which relative paths begin, where nodes share one.
     """
     node = ray.util.get_node_ip_address()
-    for path in (plan, folder):
+    # The lane dies with this process, whoever started that.
+    own = Plan.model_validate_json(plan).model_copy(update={"parent": os.getpid()})
+    for path in () if own.exchange else (own.out, folder):
         if not Path(path).exists():
-            fix = "All nodes need the data folder, and the folder where irgen was started, under the same path."
+            fix = (
+                f"All nodes need the data folder, and where irgen was started, under the same path; or set {EXCHANGE}."
+            )
             yield {"kind": "refused", "error": "StoreError", "what": f"node {node} has no {path}", "fix": fix}
             return
     yield {"kind": "log", "level": logging.INFO, "text": f"on node {node}"}
-    # The lane dies with this process, whoever started that.
-    own = Plan.model_validate_json(Path(plan).read_bytes()).model_copy(update={"parent": os.getpid()})
     with tempfile.TemporaryDirectory() as scratch:
         own_plan = Path(scratch) / "lane.json"
         own_plan.write_text(own.model_dump_json())
-        process = LocalProcess([sys.executable, *command[1:], str(own_plan)], {}, folder)
+        start = [sys.executable, *command[1:], str(own_plan)]
+        process = LocalProcess(start, {}, None if own.exchange else folder)
         try:
             yield from process.messages()
             yield {"kind": "ended", "failure": process.failure()}

@@ -9,7 +9,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
@@ -17,9 +19,15 @@ LOOPBACK = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER":
 
 
 class Cluster:
-    """A cluster of one core a node, one node at first."""
+    """A cluster of one core a node, one node at first.
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    Attributes:
+        address: of its head.
+        caches: a folder for each node's.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], caches: Path) -> None:
+        self.caches = caches
         self._process = process
         self.address = self._answer()
 
@@ -37,13 +45,18 @@ class Cluster:
 def running(**environment: str) -> Iterator[Cluster]:
     """Start a cluster whose nodes have these variables, and stop it."""
     command = [sys.executable, "-m", "tests.ray_cluster"]
-    known = {**os.environ, **LOOPBACK, **environment}
-    with subprocess.Popen(command, env=known, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Cluster(process)
+    with tempfile.TemporaryDirectory() as caches:
+        known = {**os.environ, **LOOPBACK, **environment, "CACHES": caches}
+        with subprocess.Popen(command, env=known, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            yield Cluster(process, Path(caches))
 
 
 def node() -> dict[str, Any]:
-    """Return what makes a node: one core, no dashboard, loopback alone, ports that are free."""
+    """Return what makes a node: one core, no dashboard, loopback alone, ports that are free.
+
+    The next one to start has a cache of its own, as on a machine of its own.
+    """
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(dir=os.environ["CACHES"])
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in AGENTS]
         ports = {name: each.getsockname()[1] for name, each in zip(AGENTS, sockets, strict=True)}

@@ -19,15 +19,20 @@ def s3_server() -> Iterator[str]:
     running.stop()
 
 
+def environment(server: str) -> dict[str, str]:
+    """Variables by which irgen finds a server."""
+    return {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "a key",
+        "AWS_SECRET_ACCESS_KEY": "a secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a new bucket, and an environment in which irgen finds it."""
-    for name, value in (
-        ("AWS_ENDPOINT_URL", s3_server),
-        ("AWS_ACCESS_KEY_ID", "a key"),
-        ("AWS_SECRET_ACCESS_KEY", "a secret"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
+    for name, value in environment(s3_server).items():
         monkeypatch.setenv(name, value)
     objects._client.cache_clear()
     name = f"irgen-{uuid.uuid4().hex[:8]}"

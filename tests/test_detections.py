@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import pytest
 
@@ -8,7 +7,6 @@ from irgen import detections
 from irgen.detections import evaluate
 from irgen.errors import SourceError
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "kaist-eval"
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 2, "name": "cyclist"}]
 ROWS = [(0, 100, 100, 30, 60, 0.9), (1, 200, 100, 30, 60, 0.8), (2, 300, 100, 30, 60, 0.7)]
 
@@ -50,11 +48,11 @@ def results(path, rows, first=0):
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/kaist-eval")
 @pytest.mark.parametrize("name", ["MLPD_result.txt", "MSDS-RCNN_result.txt"])
-def test_published_detections_give_what_the_fields_evaluator_prints(name):
-    expected = json.loads((SHARED / "expected_miss_rates.json").read_text())["log_average_miss_rate_percent"][name]
-    figures, warnings = evaluate(SHARED / "KAIST_annotation.json", SHARED / name)
+def test_published_detections_give_what_the_fields_evaluator_prints(shared, name):
+    folder = shared / "kaist-eval"
+    expected = json.loads((folder / "expected_miss_rates.json").read_text())["log_average_miss_rate_percent"][name]
+    figures, warnings = evaluate(folder / "KAIST_annotation.json", folder / name)
     assert figures == pytest.approx(expected, abs=1e-9)
     assert not warnings
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from irgen import lanes, shards
+from irgen import hosts, lanes, shards
 from irgen.errors import SettingsError
 from irgen.hosts import LocalHosts
 from irgen.lane import Plan
 from irgen.settings import SamplesSettings
 from tests.shards import outputs
 
+pytestmark = pytest.mark.faults
 ITEMS, PER_SHARD = 24, 3
 
 
@@ -25,6 +26,7 @@ ITEMS, PER_SHARD = 24, 3
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "COMMAND", (sys.executable, "-m", "tests.fake_lanes"))
     monkeypatch.setattr(lanes, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(lanes, "AGAIN_S", (0.0, 0.0, 0.0))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -64,10 +66,10 @@ def test_a_killed_lane_costs_its_shard_and_is_started_again(
 ) -> None:
     monkeypatch.setenv("IRGEN_FAKE_LANE", "die:2")
     heard: list[lanes.Progress] = []
-    lanes.run(plan(tmp_path / "out"), 2, heard.append)
+    lanes.run(plan(tmp_path / "out"), 1, heard.append)
     assert finished(tmp_path / "out") == undisturbed
     assert heard[-1].images == ITEMS
-    assert sorted(each.starts for each in heard[-1].lanes) == [1, 2]
+    assert [each.starts for each in heard[-1].lanes] == [2]
 
 
 def test_a_shard_that_no_lane_survives_fails_the_run_and_the_rest_is_there(
@@ -87,15 +89,63 @@ def test_what_a_lane_refuses_is_said_once_in_its_own_words(tmp_path: Path, monke
 
 def test_an_error_that_nobody_foresaw_is_named_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRGEN_FAKE_LANE", "bug")
-    monkeypatch.setattr(lanes, "RESTARTS", 1)
+    monkeypatch.setattr(lanes, "AGAIN_S", (0.0,))
     with pytest.raises(lanes.LaneError, match="TypeError: unsupported operand"):
         lanes.run(plan(tmp_path / "out"), 1)
 
 
+def test_what_is_told_of_a_death_is_its_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRGEN_FAKE_LANE", "worse")
+    with pytest.raises(lanes.LaneError, match=r"no lane is left \(lane 0: exit code -9\)"):
+        lanes.run(plan(tmp_path / "out"), 1)
+
+
+def test_a_lane_is_started_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("IRGEN_FAKE_LANE", "bug")
+    monkeypatch.setattr(lanes, "AGAIN_S", (0.0, 2.0))
+    started = time.monotonic()
+    with pytest.raises(lanes.LaneError, match="TypeError"):
+        lanes.run(plan(tmp_path / "out"), 1)
+    assert time.monotonic() - started > 2
+    assert [text for text in ("started again\n", "started again in 2 s", "go on without it") if text in caplog.text]
+
+
+def test_what_does_not_answer_once_costs_a_start(
+    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRGEN_FAKE_LANE", "unreachable")
+    heard: list[lanes.Progress] = []
+    lanes.run(plan(tmp_path / "out"), 1, heard.append)
+    assert finished(tmp_path / "out") == undisturbed
+    assert [each.starts for each in heard[-1].lanes] == [2]
+
+
+@pytest.mark.parametrize("how", ["freeze", "hang"])
+def test_a_lane_that_stands_still_is_killed_though_others_are_heard_all_the_time(
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    monkeypatch.setenv("IRGEN_FAKE_LANE", f"{how}:2")
+    if how == "freeze":
+        monkeypatch.setattr(hosts, "SILENT_S", 3.0)
+    else:
+        monkeypatch.setattr(lanes, "STUCK_S", 3.0)
+        monkeypatch.setattr(lanes, "STUCK_TIMES", 1.0)
+    lanes.run(plan(tmp_path / "out"), 2)
+    assert finished(tmp_path / "out") == undisturbed
+    reason = {"freeze": "silent for 3 s", "hang": "no image for 3 s"}[how]
+    assert f"ended ({reason}), 3 images are made anew" in caplog.text
+
+
 def test_a_lane_that_says_nothing_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRGEN_FAKE_LANE", "mute")
-    monkeypatch.setattr(lanes, "RESTARTS", 0)
-    monkeypatch.setattr(lanes, "SILENT_S", 0.5)
+    monkeypatch.setattr(lanes, "AGAIN_S", ())
+    monkeypatch.setattr(hosts, "SILENT_S", 0.5)
     with pytest.raises(lanes.LaneError, match=r"silent for"):
         lanes.run(plan(tmp_path / "out"), 1)
 

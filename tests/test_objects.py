@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from irgen import objects
-from irgen.errors import SettingsError, StoreError
+from irgen.errors import SettingsError, StoreError, UnreachableError
 from irgen.objects import Objects
 from tests.storage import bucket, client, s3_server
 
@@ -86,7 +86,7 @@ def test_conditional_puts_that_meet_every_time_end_with_the_way_out(
 
     monkeypatch.setattr(objects, "WAIT_S", 0)
     monkeypatch.setattr(client(), "put_object", meet)
-    with pytest.raises(StoreError, match=r"(?s)x: others keep writing it.*Try again"):
+    with pytest.raises(StoreError, match=r"(?s)x: others keep writing it.*Run the same again"):
         place.put_first("x", *file(tmp_path, b"data"))
     assert met == ["some/place/x"] * objects.TRIES
 
@@ -121,8 +121,12 @@ def test_a_lost_connection_costs_no_byte_of_what_is_read(
     monkeypatch.setattr(objects, "WAIT_S", 0)
     assert place.read("x") == data
     assert opened == ["", "bytes=30000-", "bytes=60000-", "bytes=90000-"]
+    breaks = [True, False]
+    with monkeypatch.context() as once:
+        once.setattr(Breaking, "read", lambda self: _time_out() if breaks.pop(0) else self._body.read())
+        assert place.read_range("x", 250, 12) == data[250:262] and not breaks
     monkeypatch.setattr(Breaking, "read", lambda self, count: _time_out())
-    with pytest.raises(StoreError, match="loopback"):
+    with pytest.raises(UnreachableError, match="loopback"):
         place.read("x")
 
 
@@ -172,15 +176,30 @@ def test_what_is_wrong_is_said_with_the_address(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(objects, "TRIES", 1)
     objects._client.cache_clear()
-    with pytest.raises(StoreError, match=r"(?s)Could not connect.*AWS_ENDPOINT_URL"):
+    with pytest.raises(UnreachableError, match=r"(?s)Could not connect.*AWS_ENDPOINT_URL"):
+        place.sizes()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9")
+    objects._client.cache_clear()
+    with pytest.raises(SettingsError, match=r"(?s)AWS_ENDPOINT_URL: .*127.0.0.1:9.*http://"):
         place.sizes()
 
 
+def test_a_bucket_that_cannot_be_is_refused_by_name(bucket: str) -> None:
+    with pytest.raises(StoreError, match=r"(?s)s3://No Bucket/x: .*Name a bucket"):
+        Objects("s3://No Bucket/x").sizes()
+
+
 @pytest.mark.parametrize(
-    ("code", "said"), [("AccessDenied", "access denied"), ("SlowDown", "SlowDown"), ("NotImplemented", "condition")]
+    ("code", "kind", "said"),
+    [
+        ("AccessDenied", StoreError, "access denied"),
+        ("SlowDown", UnreachableError, "(?s)SlowDown.*Run the same again"),
+        ("NotImplemented", StoreError, "condition"),
+        ("BadDigest", StoreError, "(?s)BadDigest.*Ask who runs the storage"),
+    ],
 )
 def test_what_the_storage_refuses_is_told(
-    place: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+    place: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: type[StoreError], said: str
 ) -> None:
     from botocore.exceptions import ClientError
 
@@ -188,5 +207,5 @@ def test_what_the_storage_refuses_is_told(
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "PutObject")
 
     monkeypatch.setattr(client(), "put_object", refuse)
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(kind, match=said):
         place.put_first("x", *file(tmp_path, b"data"))

@@ -59,7 +59,7 @@ def test_what_the_training_refuses_is_said_in_its_own_words(tmp_path: Path, monk
 
 def test_one_that_says_nothing_is_ended_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRGEN_FAKE_RANK", "mute")
-    monkeypatch.setattr(ranks, "SILENT_S", 0.2)
+    monkeypatch.setattr(hosts, "SILENT_S", 0.2)
     monkeypatch.setattr(ranks, "LAST_WORDS_S", 0.1)
     with pytest.raises(ranks.RankError, match=r"rank 0: silent for 0 s; rank 1: silent for"):
         ranks.run(plan(tmp_path), 2)

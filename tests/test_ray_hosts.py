@@ -12,19 +12,20 @@ import pytest
 
 from irgen import executors, lanes
 from irgen.errors import SettingsError, StoreError
-from tests import ray_cluster
+from tests import ray_cluster, storage
 from tests.ray_cluster import Cluster
+from tests.storage import bucket, s3_server
 from tests.test_lanes import ITEMS, PER_SHARD, finished, plan, undisturbed, until
 
-__all__ = ["undisturbed"]
+__all__ = ["bucket", "s3_server", "undisturbed"]
 ray = pytest.importorskip("ray", reason="needs Ray: `pip install .[ray]`")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster(s3_server: str) -> Iterator[Cluster]:
     """A cluster whose lanes take a while for each image."""
-    with ray_cluster.running(IRGEN_FAKE_LANE="wait:0.1") as running:
+    with ray_cluster.running(IRGEN_FAKE_LANE="wait:0.1", **storage.environment(s3_server)) as running:
         yield running
 
 
@@ -70,6 +71,27 @@ def test_a_lost_node_costs_the_shard_it_was_at_and_no_byte(
     [said] = [record.getMessage() for record in caplog.records if "are made anew" in record.getMessage()]
     assert "its node or its Ray worker is gone" in said
     assert int(said.partition(" images are made anew")[0].rpartition(" ")[2]) <= PER_SHARD
+
+
+def test_nodes_that_share_no_folder_make_the_same_bytes_and_a_lost_one_costs_its_shard(
+    cluster: Cluster, bucket: str, tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.tell("add")
+    lost: list[int] = []
+
+    def lose(progress: lanes.Progress) -> None:
+        if all(each.images for each in progress.lanes) and not lost:
+            lost.append(progress.images)
+            cluster.tell("lose")
+
+    wanted = plan(tmp_path / "out").model_copy(update={"exchange": f"s3://{bucket}/irgen"})
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/only/here"))
+    with executors.opened("ray") as where:
+        lanes.run(wanted, 2, lose, where)
+    assert finished(tmp_path / "out") == undisturbed
+    assert lost
+    assert len(list(cluster.caches.glob("*/irgen/outputs/out/run.json"))) == 2
+    assert storage.contents(bucket, "irgen") == {}
 
 
 def test_a_run_that_is_stopped_ends_its_lanes_and_keeps_its_own_way_to_be_stopped(

@@ -8,19 +8,16 @@ does (`irgen.lane`).
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
-from irgen import files, lane, progress
+from irgen import devices, files, hosts, lane, progress
 from irgen.errors import IrgenError
 from irgen.hosts import LocalProcess
 from irgen.labels import detectors, examples
@@ -29,11 +26,8 @@ from irgen.labels.examples import Examples
 from irgen.lane import Message, Tell
 from irgen.settings import DetectorSettings, TeachersSettings
 
-log = logging.getLogger(__name__)
-
-THREADS = 1
 COMMAND = (sys.executable, "-m", "irgen.labels.side_by_side")
-ENVIRONMENT = {"OMP_NUM_THREADS": str(THREADS), "TTY_COMPATIBLE": "0"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TTY_COMPATIBLE": "0"}
 """Of the other process; the latter keeps its bars out of this one's on a terminal."""
 PLAN, OTHER = "training.json", "trained"
 
@@ -92,13 +86,9 @@ def train(
 
 
 def _trained(learnt: Examples, settings: DetectorSettings, bar: progress.Bar) -> Detector:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
+    with devices.one_thread():
         description = f"teacher: {settings.architecture}"
         return detectors.train(learnt.lwir_u8, learnt.boxes, settings, description=description, bar=bar)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _bar(step: progress.Advance) -> progress.Bar:
@@ -127,7 +117,7 @@ class _Other:
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._ended = False
         self._last_words = ""
-        threading.Thread(target=self._listen, daemon=True).start()
+        hosts.listen(process, self._messages.put)
 
     def hear(self) -> None:
         """Take in what it has said since, without waiting.
@@ -150,7 +140,7 @@ class _Other:
             if failure := self._process.failure():
                 raise TrainingError(
                     f"{self._description}: its process ended ({self._last_words or failure})",
-                    "Look for its last words above; where memory was short, read fewer frames (teachers.train_frames).",
+                    "Where memory was short, read fewer frames (teachers.train_frames); then run the same again.",
                 )
         elif message["kind"] == "steps":
             self._advance(message["count"])
@@ -158,11 +148,6 @@ class _Other:
             raise lane.refusal(message)
         else:
             self._last_words = message["text"]
-
-    def _listen(self) -> None:
-        for message in self._process.messages():
-            self._messages.put(message)
-        self._messages.put(None)
 
 
 @contextmanager
@@ -182,16 +167,7 @@ def main(path: Path) -> int:
     plan = Plan.model_validate_json(path.read_bytes())
     lane.die_with(plan.parent)
     tell = lane.speaker()
-    try:
-        _work(plan, tell)
-    except IrgenError as error:
-        tell({"kind": "refused", "error": type(error).__name__, "what": error.what, "fix": error.fix})
-        return lane.REFUSED
-    except Exception as error:
-        tell({"kind": "failed", "text": f"{type(error).__name__}: {error}"})
-        log.exception("teacher: %s", plan.teachers.detectors[1].architecture)
-        return lane.FAILED
-    return 0
+    return lane.outcome(tell, lambda: _work(plan, tell))
 
 
 def _work(plan: Plan, tell: Tell) -> None:

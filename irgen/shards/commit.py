@@ -19,22 +19,26 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from irgen import files
+from irgen import files, store
 from irgen.errors import StoreError
-from irgen.shards.committed import COMMIT, RUN, SHARDS, TABLE, orphans, read_record, record_path, records
+from irgen.shards.committed import COMMIT, RUN, SHARDS, TABLE, orphans, record_path, records, sound
 from irgen.shards.sample import META
 from irgen.shards.writer import ShardWriter
 
 log = logging.getLogger(__name__)
 
 SHA_DIGITS = 12
+RECORD = "record.json"
+"""A commit record that is not one yet."""
+
+T = TypeVar("T")
 
 
 class ShardedOutput:
@@ -62,7 +66,7 @@ class ShardedOutput:
         per_shard: int,
         columns: pa.Schema,
         tables: Mapping[str, pa.Schema] | None = None,
-    ) -> ShardedOutput:
+    ) -> Self:
         """Begin an output, or go on with it.
 
         Args:
@@ -80,7 +84,7 @@ class ShardedOutput:
         for part in (SHARDS, COMMIT):
             files.make_folder(folder / part)
         if not (folder / RUN).exists():
-            with _scratch(folder, RUN) as scratch:
+            with scratch_in(folder, RUN) as scratch:
                 files.write_scratch(scratch / RUN, files.sealed(document))
                 files.publish_first(scratch / RUN, folder / RUN)
         _refuse_other(folder / RUN, document)
@@ -90,6 +94,11 @@ class ShardedOutput:
     def items(self, number: int) -> range:
         """Return the indices of a shard's items."""
         return range(number * self._per_shard, min((number + 1) * self._per_shard, self._items))
+
+    def measured(self, measure: Callable[[], T]) -> T:
+        """Measure what is to be known before the first item; one writer at a time, and the next goes by its files."""
+        with store.exclusive(self.folder / files.TMP / "guide"):
+            return measure()
 
     def missing(self) -> list[int]:
         """Return the shards without a sound commit record."""
@@ -130,7 +139,7 @@ class ShardedOutput:
             ValueError: an item is missing, or not the shard's; a score sheet of another shape, or a row that does
                 not fill its table's columns.
         """
-        with _scratch(self.folder, f"{number:06d}") as scratch:
+        with scratch_in(self.folder, f"{number:06d}") as scratch:
             writer = ShardWriter(scratch / "members.tar", self.items(number), self._tables)
             try:
                 yield writer
@@ -176,28 +185,7 @@ class ShardedOutput:
         files.remove_folder(scratch)
 
     def _committed(self, number: int, *, hashes: bool = False) -> bool:
-        """Say whether a shard's commit record and the files that it names are there and sound.
-
-        Raises:
-            OSError: one cannot be read; that costs the run, and not the shard.
-        """
-        try:
-            record = read_record(self.folder, number)
-            parts = record["parts"]
-        except FileNotFoundError:
-            return False
-        except ValueError as error:
-            log.warning("%s: %s; its shard is made again", record_path(self.folder, number), error)
-            return False
-        if (record["shard"], set(parts)) != (number, {SHARDS, *self._tables}):
-            return False
-        for part in parts.values():
-            path = self.folder / part["path"]
-            if not path.is_file() or path.stat().st_size != part["bytes"]:
-                return False
-            if hashes and files.sha256_file(path) != part["sha256"]:
-                return False
-        return True
+        return sound(self.folder, number, (SHARDS, *self._tables), hashes=hashes)
 
     def _withdraw(self, number: int) -> None:
         """Remove the commit record of a shard that is to be made again."""
@@ -206,27 +194,17 @@ class ShardedOutput:
     def _commit(self, number: int, writer: ShardWriter, scratch: Path) -> None:
         if not self._committed(number):
             self._withdraw(number)
-        sources = {SHARDS: writer.path}
-        for name, schema in self._tables.items():
-            sources[name] = scratch / f"{name}.parquet"
-            with files.create(sources[name]) as stream:
-                pq.write_table(pa.Table.from_pylist(writer.rows[name], schema=schema), stream, compression="zstd")
-        parts = {name: self._named(source, name, number) for name, source in sources.items()}
-        record = {
-            "shard": number,
-            "rows": len(self.items(number)),
-            "members": writer.members,
-            "sheet": writer.sheet,
-            "parts": parts,
-        }
-        files.write_scratch(scratch / "record.json", files.sealed(record))
+        sources, record = self._finished(number, writer, scratch)
+        files.write_scratch(scratch / RECORD, files.sealed(record))
         # What a full disk can refuse is on it before the first file gets its name.
         for source in sources.values():
             files.fsync(source)
+        parts = record["parts"]
         try:
             for name, source in sources.items():
+                files.make_folder(self.folder / name)
                 files.publish(source, self.folder / parts[name]["path"])
-            files.publish_first(scratch / "record.json", record_path(self.folder, number))
+            files.publish_first(scratch / RECORD, record_path(self.folder, number))
         except BaseException:
             if not self._committed(number):
                 for part in parts.values():
@@ -234,12 +212,21 @@ class ShardedOutput:
                         files.remove(self.folder / part["path"])
             raise
 
-    def _named(self, source: Path, part: str, number: int) -> dict[str, Any]:
-        """Name a finished file by its content: where that name is taken, the same bytes bear it."""
-        sha256 = files.sha256_file(source)
-        files.make_folder(self.folder / part)
-        name = f"{part}/{number:06d}-{sha256[:SHA_DIGITS]}{source.suffix}"
-        return {"path": name, "sha256": sha256, "bytes": source.stat().st_size}
+    def _finished(self, number: int, writer: ShardWriter, scratch: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Return a written shard's files, by name of the part, and its commit record."""
+        sources = {SHARDS: writer.path}
+        for name, schema in self._tables.items():
+            sources[name] = scratch / f"{name}.parquet"
+            with files.create(sources[name]) as stream:
+                pq.write_table(pa.Table.from_pylist(writer.rows[name], schema=schema), stream, compression="zstd")
+        record = {
+            "shard": number,
+            "rows": len(self.items(number)),
+            "members": writer.members,
+            "sheet": writer.sheet,
+            "parts": {name: _named(source, name, number) for name, source in sources.items()},
+        }
+        return sources, record
 
     def _lock(self, number: int) -> IO[str]:
         path = self.folder / files.TMP / f"{number:06d}.lock"
@@ -248,6 +235,13 @@ class ShardedOutput:
             files.make_scratch(path.parent)
             with contextlib.suppress(FileNotFoundError):
                 return files.open_lock(path)
+
+
+def _named(source: Path, part: str, number: int) -> dict[str, Any]:
+    """Name a finished file by its content: where that name is taken, the same bytes bear it."""
+    sha256 = files.sha256_file(source)
+    name = f"{part}/{number:06d}-{sha256[:SHA_DIGITS]}{source.suffix}"
+    return {"path": name, "sha256": sha256, "bytes": source.stat().st_size}
 
 
 def _now(folder: Path, pattern: str) -> list[Path]:
@@ -259,7 +253,7 @@ def _now(folder: Path, pattern: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _scratch(folder: Path, name: str) -> Iterator[Path]:
+def scratch_in(folder: Path, name: str) -> Iterator[Path]:
     """Yield a folder of one's own in `_tmp/`, and remove it."""
     scratch = folder / files.TMP / f"{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     files.make_scratch(scratch)

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from irgen import files
+from irgen import files, store
 from irgen.errors import StoreError
 
-RUN = "run.json"
+log = logging.getLogger(__name__)
+
+RUN = store.RUN
 SHARDS, TABLE, COMMIT = "shards", "meta", "commit"
 
 
@@ -32,9 +36,14 @@ def read_run(folder: Path) -> list[range]:
     return [range(start, min(start + per_shard, items)) for start in range(0, items, per_shard)]
 
 
+def record_name(number: int) -> str:
+    """Return the name that a shard's commit record has in its output."""
+    return f"{COMMIT}/{number:06d}.json"
+
+
 def record_path(folder: Path, number: int) -> Path:
     """Return where a shard's commit record lies."""
-    return folder / COMMIT / f"{number:06d}.json"
+    return folder / record_name(number)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -62,7 +71,20 @@ def read_record(folder: Path, number: int) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it is damaged, or names files outside the output.
     """
-    record = files.read_sealed(record_path(folder, number))
+    return parse_record(files.read_bytes(record_path(folder, number)), folder)
+
+
+def parse_record(data: bytes, folder: Path) -> dict[str, Any]:
+    """Decode and check a commit record, wherever it lay.
+
+    Args:
+        data: its bytes.
+        folder: of the output.
+
+    Raises:
+        ValueError: it is damaged, or names files outside the output.
+    """
+    record = files.unsealed(data)
     try:
         for part in record["parts"].values():
             files.inside(folder, part["path"])
@@ -73,6 +95,36 @@ def read_record(folder: Path, number: int) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not a commit record ({error})") from error
     return record
+
+
+def sound(folder: Path, number: int, parts: Collection[str] = (), *, hashes: bool = False) -> bool:
+    """Say whether a shard's commit record and the files that it names are there and sound.
+
+    Args:
+        folder: of the output.
+        number: of the shard.
+        parts: names of the parts that it must have; empty for whatever its record says.
+        hashes: whether to read the files, not only their sizes.
+
+    Raises:
+        OSError: one cannot be read; that costs the run, and not the shard.
+    """
+    try:
+        record = read_record(folder, number)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        log.warning("%s: %s; its shard is made again", record_path(folder, number), error)
+        return False
+    if record["shard"] != number or (parts and {*record["parts"]} != {*parts}):
+        return False
+    for part in record["parts"].values():
+        path = folder / part["path"]
+        if not path.is_file() or path.stat().st_size != part["bytes"]:
+            return False
+        if hashes and files.sha256_file(path) != part["sha256"]:
+            return False
+    return True
 
 
 def orphans(folder: Path) -> list[Path]:

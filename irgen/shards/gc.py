@@ -90,7 +90,9 @@ def _garbage(folder: Path) -> list[Path]:
 def _carries_on(folder: Path) -> bool:
     """Say whether an unfinished output holds work, and no other output of its stage was finished after it."""
     work = [each.stat().st_mtime_ns for each in folder.rglob("*") if each.is_file()]
-    finished = [each.stat().st_mtime_ns for each in folder.parent.glob(f"*/{store.MANIFEST}")]
+    # A manifest is as new as its last use; what was done is as old as its cost.
+    pairs = [(each, each.with_name(store.COST)) for each in folder.parent.glob(f"*/{store.MANIFEST}")]
+    finished = [(cost if cost.exists() else manifest).stat().st_mtime_ns for manifest, cost in pairs]
     return bool(work) and max(work) > max(finished, default=0)
 
 

@@ -13,6 +13,8 @@ BASES = {
     "flux.1-schnell": "FLUX.1-schnell: Apache-2.0",
     "miniature": "irgen's built-in miniature, Apache-2.0",
 }
+FREE = ("flux.1-schnell", "miniature")
+"""Bases that are known to ask for no more than their name."""
 OTHER_BASE = "see the model's own card"
 BY_SOURCE = {"kaist": "cc-by-nc-sa-4.0", "hit-uav": "cc-by-4.0"}
 """Of the card where the settings name none: what is made of such frames is shared under their licence."""
@@ -38,7 +40,7 @@ def licence(named: str, source: str, model: str) -> str:
         model: the base.
     """
     by_source = BY_SOURCE.get(source, OTHER)
-    # A licence of the frames that allows more than the base does is not the images'.
-    if "flux.1-dev" in model.lower() and "-nc-" not in by_source:
+    # A licence of the frames that may allow more than the base does is not the images'.
+    if "-nc-" not in by_source and not any(name in model.lower() for name in FREE):
         by_source = OTHER
     return named or by_source

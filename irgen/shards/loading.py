@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,9 @@ class StreamedImages(IterableDataset[Any]):
     """All images of a dataset, shard by shard, in another order each epoch.
 
     Nodes (torch.distributed) and DataLoader workers share the shards out: each image comes once an epoch, in one of
-    them. What an epoch's order is depends on `seed`, the epoch, and how many nodes and workers there are.
+    them. Where nodes are to train together (`shuffle`), each gets as many as the one with the fewest, since they wait
+    for each other at every step: other images are left out in each epoch. What an epoch's order is depends on `seed`,
+    the epoch, and how many nodes and workers there are.
 
     Attributes:
         classes: names; a label is a place in it, counted from 1.
@@ -59,11 +62,14 @@ class StreamedImages(IterableDataset[Any]):
         self._shuffle = shuffle
         self._seed = seed
         self._transform = transform
-        self._epoch = 0
+        # Shared, so that workers that stay from epoch to epoch (persistent_workers) see it, too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        taken = dataset.index.filter(pc.field("agreement") >= thresholds.min_agreement)["shard"]
+        self._images_of = Counter(taken.to_pylist())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration, before the DataLoader starts its workers."""
-        self._epoch = epoch
+        """Choose the order of the next iteration, before it begins."""
+        self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield this worker's pairs.
@@ -71,7 +77,8 @@ class StreamedImages(IterableDataset[Any]):
         Raises:
             SettingsError: there are more nodes than shards, so that one would have nothing to do.
         """
-        rank, nodes, worker, _ = pytorch_worker_info()
+        rank, nodes, worker, workers = pytorch_worker_info()
+        epoch = int(self._epoch)
         if nodes > len(self._tars):
             raise SettingsError(
                 f"{nodes} nodes share {len(self._tars)} shards",
@@ -80,7 +87,7 @@ class StreamedImages(IterableDataset[Any]):
         tars = self._tars
         if self._shuffle:
             # All nodes and workers must agree on it, or an image would come twice.
-            order = seeds.generator(self._seed, self._epoch, "shards/order").permutation(len(tars))
+            order = seeds.generator(self._seed, epoch, "shards/order").permutation(len(tars))
             tars = [tars[place] for place in order]
         stages = [
             wds.SimpleShardList(tars),
@@ -93,9 +100,24 @@ class StreamedImages(IterableDataset[Any]):
             wds.select(lambda sample: self._thresholds.take(sample["json"]["agreement"])),
         ]
         if self._shuffle:
-            own = seeds.derive(self._seed, f"{self._epoch}/{rank}/{worker}", "shards/shuffle")
+            own = seeds.derive(self._seed, f"{epoch}/{rank}/{worker}", "shards/shuffle")
             stages.append(wds.shuffle(self._shuffle, initial=self._shuffle, rng=random.Random(own)))
+            if nodes > 1:
+                stages.append(wds.slice(self._even(tars, rank, nodes, worker, workers)))
         yield from wds.DataPipeline(*stages, wds.map(self._pair))
+
+    def _even(self, tars: Sequence[str], rank: int, nodes: int, worker: int, workers: int) -> int:
+        """Return how many images a worker gives, so that all nodes give as many as the one with the fewest has."""
+        over = sum(map(self._images_of.__getitem__, tars[rank::nodes])) - min(
+            sum(map(self._images_of.__getitem__, tars[node::nodes])) for node in range(nodes)
+        )
+        for number in range(workers):
+            own = sum(map(self._images_of.__getitem__, tars[rank::nodes][number::workers]))
+            less = min(own, over)
+            if number == worker:
+                return own - less
+            over -= less
+        raise AssertionError(f"worker {worker} of {workers}")
 
     def _opened(self, sources: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Open shards where they lie: webdataset's own opener takes some names for addresses and commands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from irgen.shards.dataset import Dataset, Thresholds
 
 if TYPE_CHECKING:
+    from torchvision.tv_tensors import Image
+
     from irgen.shards.loading import IndexedImages, StreamedImages, Transform
 
 
@@ -37,7 +40,7 @@ def open_dataset(
         min_agreement: images whose labels agree less with their caption are left out.
         shuffle: images in the buffer from which one is drawn; 0 keeps shards and images in their order.
         seed: of the order.
-        transform: called with image and target; torchvision's v2 transforms know both.
+        transform: called with image and target; torchvision's v2 transforms know both (`paint_ignored` comes first).
 
     Raises:
         StoreError: no such dataset, or a damaged one.
@@ -46,6 +49,32 @@ def open_dataset(
     from irgen.shards.loading import StreamedImages
 
     return StreamedImages(Dataset.open(path), Thresholds(min_score, min_agreement), shuffle, seed, transform)
+
+
+def paint_ignored(image: Image, target: dict[str, Any]) -> tuple[Image, dict[str, Any]]:
+    """Paint what is neither object nor background with the image's mean, for a detector to learn nothing from it.
+
+    A transform, to be the first of several: those of torchvision that drop boxes (`RandomIoUCrop`,
+    `SanitizeBoundingBoxes`) take all boxes of a target for its objects.
+
+    Args:
+        image: uint8 [channels, height, width].
+        target: as of `open_dataset`.
+
+    Returns:
+        The image, where no ignored box was left but what lies in an object's box, too; the target without `ignored` and
+        `scores`.
+    """
+    import torch
+    from torchvision import tv_tensors
+
+    covered = torch.zeros(2, *image.shape[-2:], dtype=torch.bool)
+    for mask, name in zip(covered, ("ignored", "boxes"), strict=True):
+        for left, top, right, bottom in target[name].tolist():
+            mask[max(0, math.floor(top)) : math.ceil(bottom), max(0, math.floor(left)) : math.ceil(right)] = True
+    kept = {name: value for name, value in target.items() if name not in ("ignored", "scores")}
+    painted = image.masked_fill(covered[0] & ~covered[1], round(image.float().mean().item()))
+    return tv_tensors.wrap(painted, like=image), kept
 
 
 def open_indexed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import json
@@ -23,6 +24,8 @@ from irgen.shards.sample import key, shape
 
 Sha256 = Callable[[Path], str]
 SUMMARY = "summary.json"
+STAGE = "[0-9][0-9]-*"
+"""Names of the folders of stages."""
 THREADS = min(16, 2 * (os.cpu_count() or 1))
 """Hashing and reading let go of the interpreter's lock."""
 
@@ -71,8 +74,25 @@ def unfinished(path: Path) -> list[str]:
 
 
 def outputs(path: Path) -> list[Path]:
-    """List the outputs at or below a folder: those that were finished, and sharded ones that were not."""
-    return sorted({mark.parent for mark in files.below(path) if mark.name in (store.MANIFEST, store.COST, RUN)})
+    """List the outputs at or below a folder: those that were finished, and sharded ones that were not.
+
+    Datasets and folders of stages may be links, to a larger disk, say.
+    """
+    found: set[Path] = set()
+    been, queue = set(), [path]
+    while queue:
+        here = queue.pop()
+        if (place := here.resolve()) in been:
+            continue
+        been.add(place)
+        listed = files.below(here)
+        found |= {mark.parent for mark in listed if mark.name in (store.MANIFEST, store.COST, RUN)}
+        queue += [link for link in listed if link.is_symlink() and link.is_dir() and _holds_outputs(link)]
+    return sorted(found)
+
+
+def _holds_outputs(link: Path) -> bool:
+    return fnmatch.fnmatch(link.name, STAGE) or any(link.glob(STAGE))
 
 
 def _existing_outputs(path: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irgen import choosing, files, guiding, progress, recording, shards, store, weights
+from irgen import choosing, guiding, progress, recording, shards, store, weights
 from irgen.planning import plan
 from irgen.recording import CANDIDATES, COLUMNS, CONTRASTS, Plan
 from irgen.settings import (
@@ -89,6 +89,7 @@ def make_shards(
     *,
     bar: progress.Bar = progress.bar,
     committed: Callable[[int], None] = lambda number: None,
+    exchange: str = "",
 ) -> ShardedOutput:
     """Make the shards that are missing and that no other process is at; several may do so side by side.
 
@@ -103,6 +104,7 @@ def make_shards(
         teachers: output of stage teachers, where the guide counts what they find.
         bar: shows how many of the missing images are made.
         committed: called with each shard's number.
+        exchange: address on object storage where the shards go, if not into `out`.
 
     Returns:
         The output; not finished yet.
@@ -110,8 +112,9 @@ def make_shards(
     starts = Starts(samples.start, samples.seed, frames) if frames and samples.start.used else None
     wanted = plan(captions, samples, starts)
     constants = _constants(samples, base, verifier, adapter, frames)
-    output = ShardedOutput.open(
+    output = shards.begin(
         out,
+        exchange,
         run={"samples": samples.model_dump(mode="json"), **constants},
         items=samples.images,
         per_shard=samples.images_per_shard,
@@ -119,22 +122,26 @@ def make_shards(
         tables={"candidates": CANDIDATES, "contrasts": CONTRASTS},
     )
     if missing := output.missing():
-        from irgen import generators
+        from irgen import devices, generators
 
         generator = generators.load(base, samples.steps, samples.guidance, samples.batch_size, adapter)
         prompts = [each.prompt for each in wanted[: guiding.prompts_measured(samples)]]
-        # What is measured before the first image is measured once, by whoever comes first.
-        with store.exclusive(out / files.TMP / "guide"):
+
+        def settled() -> tuple[Verifier, SamplesSettings, Choice | None]:
             judge = guiding.load(generator, prompts, samples, verifier, out, teachers)
-            settled = samples.model_copy(update={"search": guiding.settle(generator, judge, prompts, samples, out)})
+            search = guiding.settle(generator, judge, prompts, samples, out)
             choice = choosing.load(samples.selection, frames, out) if frames and samples.selection.net else None
-        with bar("samples", sum(len(output.items(number)) for number in missing)) as advance:
-            for number in output.pending():
-                chosen = [wanted[index] for index in output.items(number)]
-                with output.shard(number) as shard:
-                    for sample in make(generator, judge, chosen, settled, constants, starts, choice, advance):
-                        shard.add(sample)
-                committed(number)
+            return judge, samples.model_copy(update={"search": search}), choice
+
+        with devices.one_thread():
+            judge, settings, choice = output.measured(settled)
+            with bar("samples", sum(len(output.items(number)) for number in missing)) as advance:
+                for number in output.pending():
+                    chosen = [wanted[index] for index in output.items(number)]
+                    with output.shard(number) as shard:
+                        for sample in make(generator, judge, chosen, settings, constants, starts, choice, advance):
+                            shard.add(sample)
+                    committed(number)
     return output
 
 

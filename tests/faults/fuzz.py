@@ -44,6 +44,7 @@ YAML = yaml.safe_dump(
     {
         "dataset": "tiny",
         "frames": {"source": "folder", "root": "photos", "image_sets": ["a.txt"]},
+        "verifier": {"bar": {"gray": 0, "match": 0}},
         "samples": {"images": 24, "search": {"algorithm": "random", "candidates": 3}},
     }
 ).encode()

@@ -79,7 +79,11 @@ def soak(scratch: Path, workers: int, kills: int, seed: int = 0) -> Soaked:
 def _round(folder: Path, workers: int, usual_s: float, chance: random.Random) -> int:
     """Return how many were killed before the dataset was finished."""
     kills = 0
-    running = [start_child(lambda: fill(folder)) for _ in range(workers)]
+    # All begin at once: a fork of a large process takes longer than the first of them would need for the dataset.
+    gate = os.pipe()
+    running = [start_child(lambda: _fill_after(gate, folder)) for _ in range(workers)]
+    for end in gate:
+        os.close(end)
     for _ in range(KILLS_A_ROUND):
         time.sleep(chance.uniform(0, usual_s))
         if (folder / store.MANIFEST).exists():
@@ -92,6 +96,14 @@ def _round(folder: Path, workers: int, usual_s: float, chance: random.Random) ->
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert ended == 0, f"a worker that nobody killed ended with {ended}"
     return kills
+
+
+def _fill_after(gate: tuple[int, int], folder: Path) -> int:
+    """Fill a folder once the parent has let go of the gate."""
+    waiting, held = gate
+    os.close(held)
+    os.read(waiting, 1)
+    return fill(folder)
 
 
 def _differences(folder: Path, expected: dict[str, bytes]) -> Iterator[str]:

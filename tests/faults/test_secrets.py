@@ -12,6 +12,7 @@ import yaml
 
 from irgen.settings import GraderChoice
 from irgen.verifiers.grader import Grader
+from tests.fake_stages import MANIFEST
 from tests.prefect_home import settle
 
 pytestmark = pytest.mark.faults
@@ -33,7 +34,7 @@ def holding(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("fault", ["", "samples:bug", "samples:gate"])
 def test_no_secret_of_the_environment_is_written_or_said(tmp_path, repository, prefect_home, fault):
     settle(prefect_home, tmp_path / "data")
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"dataset": "tiny", "frames": {"source": "miniature"}}))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(MANIFEST))
     environment = {**os.environ, "PYTHONPATH": str(repository), "IRGEN_FAKE": fault, **dict.fromkeys(NAMES, CANARY)}
     environment.pop("PREFECT_API_URL", None)
     done = subprocess.run(

@@ -1,31 +1,44 @@
-"""A run on a Ray cluster of two nodes, one of which is killed under it."""
+"""A run on a Ray cluster of two nodes, which share a folder or object storage; one of them is killed under it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import ray_cluster
+from tests import ray_cluster, storage
 from tests.flows import serving
 from tests.flows.serving import Ui, until
 from tests.flows.test_faults import assert_whole, committed_shards, data, parameters, undisturbed
 from tests.ray_cluster import Cluster
+from tests.storage import s3_server
 
-__all__ = ["data", "undisturbed"]
+__all__ = ["data", "s3_server", "undisturbed"]
 pytest.importorskip("ray", reason="needs Ray: `pip install .[ray]`")
 pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with ray_cluster.running() as running:
-        running.tell("add")
-        yield running
+def storage_of_nodes(s3_server: str) -> dict[str, str]:
+    """Variables by which nodes find a bucket named irgen."""
+    found = storage.environment(s3_server)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in found.items():
+            patch.setenv(name, value)
+        storage.client().create_bucket(Bucket="irgen")
+    return found
 
 
 @pytest.fixture(scope="module")
-def ui(cluster: Cluster, data: Path) -> Iterator[Ui]:
-    with serving.serving(data, RAY_ADDRESS=cluster.address, **ray_cluster.LOOPBACK) as running:
+def cluster(storage_of_nodes: dict[str, str]) -> Iterator[Cluster]:
+    with ray_cluster.running(**storage_of_nodes) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["", "s3://irgen/exchange"], ids=["folder", "storage"])
+def ui(request: pytest.FixtureRequest, cluster: Cluster, storage_of_nodes: dict[str, str], data: Path) -> Iterator[Ui]:
+    shared = {**storage_of_nodes, "RAY_ADDRESS": cluster.address, "IRGEN_EXCHANGE": request.param}
+    cluster.tell("add")
+    with serving.serving(data, **shared, **ray_cluster.LOOPBACK) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from irgen import store
-from irgen.shards import Sample, ShardedOutput
+from irgen.shards import Sample, ShardedOutput, begin
 
 COLUMNS = pa.schema([("score", pa.float64()), ("seed", pa.string())])
 NOTES = pa.schema([("key", pa.string()), ("note", pa.string())])
@@ -34,9 +34,9 @@ def sample(index: int) -> Sample:
     return Sample(index, png(index), "png", sheet, f"caption {index}", row, notes)
 
 
-def opened(folder: Path, **changes) -> ShardedOutput:
+def opened(folder: Path, exchange: str = "", **changes) -> ShardedOutput:
     arguments = {"run": {"of": "test"}, "items": ITEMS, "per_shard": PER_SHARD, "columns": COLUMNS}
-    return ShardedOutput.open(folder, **(arguments | {"tables": {"notes": NOTES}} | changes))
+    return begin(folder, exchange, **(arguments | {"tables": {"notes": NOTES}} | changes))
 
 
 def add(output: ShardedOutput, number: int) -> None:

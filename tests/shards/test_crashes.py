@@ -15,6 +15,7 @@ import pytest
 from irgen import files, shards
 from tests.shards.outputs import contents, fill, tars
 
+pytestmark = pytest.mark.faults
 SMALL = {"items": 5, "per_shard": 3}
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir"}
 GROWS = {"os.mkdir", "os.link"}

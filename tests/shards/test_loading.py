@@ -102,16 +102,51 @@ def test_an_epochs_order_is_its_own_and_comes_again(dataset):
     assert keys(shards.open_dataset(dataset, seed=4)) != orders[0]
 
 
+def test_workers_that_stay_are_told_of_the_epoch(dataset):
+    images = shards.open_dataset(dataset)
+    options = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": "spawn"}
+    loader = DataLoader(images, batch_size=3, collate_fn=shards.collate, **options)
+    orders = []
+    for epoch in (0, 1, 0):
+        images.set_epoch(epoch)
+        orders.append([target["key"] for _, targets in loader for target in targets])
+    assert orders[0] == orders[2] != orders[1]
+
+
 def test_nodes_share_the_images_out(dataset, monkeypatch):
     found = []
     monkeypatch.setenv("WORLD_SIZE", "3")
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        found += keys(shards.open_dataset(dataset))
+        found += keys(shards.open_dataset(dataset, shuffle=0))
     assert sorted(found) == [key(number) for number in kept()]
     monkeypatch.setenv("WORLD_SIZE", "7")
     with pytest.raises(SettingsError, match="7 nodes share 6 shards"):
         next(iter(shards.open_dataset(dataset)))
+
+
+@pytest.mark.parametrize("nodes", [2, 4, 5])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_nodes_that_train_together_take_as_many_steps(dataset, monkeypatch, nodes, workers):
+    monkeypatch.setenv("WORLD_SIZE", str(nodes))
+    left_out = []
+    for epoch in range(3):
+        found: list[list[str]] = []
+        for rank in range(nodes):
+            monkeypatch.setenv("RANK", str(rank))
+            own: list[str] = []
+            for worker in range(workers):
+                monkeypatch.setenv("WORKER", str(worker))
+                monkeypatch.setenv("NUM_WORKERS", str(workers))
+                images = shards.open_dataset(dataset, min_agreement=0.2)
+                images.set_epoch(epoch)
+                own += keys(images)
+            found.append(own)
+        assert len({len(own) for own in found}) == 1 and found[0]
+        taken = Counter(one for own in found for one in own)
+        assert max(taken.values()) == 1
+        left_out.append({key(number) for number in kept()} - set(taken))
+    assert nodes == 2 or left_out[0] != left_out[1] or left_out[1] != left_out[2]
 
 
 @pytest.mark.parametrize("opened", [lambda *a, **k: shards.open_dataset(*a, shuffle=0, **k), shards.open_indexed])
@@ -136,6 +171,26 @@ def test_torchvisions_transforms_move_the_boxes(dataset, opened):
     assert target["boxes"][0].tolist() == [right - before["w_px"], 6.0, right, before["y_px"] + before["h_px"]]
     assert image.dtype == torch.float32
     assert (image.numpy()[:, :, ::-1] * 255).round().astype(np.uint8).max() == 200
+
+
+def test_what_is_to_be_ignored_is_painted_but_for_objects_that_lie_in_it(dataset):
+    image = tv_tensors.Image(torch.arange(3 * 8 * 10, dtype=torch.uint8).reshape(3, 8, 10))
+    corners = {"ignored": [[1.4, 2.0, 6.2, 7.0]], "boxes": [[4.0, 0.0, 9.0, 4.5]]}
+    boxes_of = {name: torch.tensor(value) for name, value in corners.items()}
+    made, target = shards.paint_ignored(image, {**boxes_of, "labels": torch.tensor([1]), "scores": torch.ones(1)})
+    painted = torch.zeros(8, 10, dtype=torch.bool)
+    painted[2:7, 1:7] = True
+    painted[:5, 4:9] = False
+    assert (made[:, painted] == round(image.float().mean().item())).all()
+    assert (made[:, ~painted] == image[:, ~painted]).all()
+    assert set(target) == {"boxes", "labels"} and isinstance(made, tv_tensors.Image)
+
+
+def test_transforms_that_drop_boxes_take_a_painted_target(dataset):
+    recipe = [shards.paint_ignored, v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes(), v2.ToDtype(torch.float32, True)]
+    torch.manual_seed(0)
+    for _, target in shards.open_dataset(dataset, min_score=0.5, transform=v2.Compose(recipe)):
+        assert len(target["boxes"]) == len(target["labels"])
 
 
 def test_a_dataset_can_be_sent_to_another_process(dataset):

@@ -206,7 +206,7 @@ def test_a_pull_goes_on_where_it_was_and_spares_other_folders(
 ) -> None:
     publishing.push(dataset, url)
     wanted = files_of(find(dataset))
-    real, fetched = publishing._fetch, []
+    real, fetched = publishing.fetch, []
 
     def fetch(there, folder, row):
         if len(fetched) >= 9:
@@ -215,7 +215,7 @@ def test_a_pull_goes_on_where_it_was_and_spares_other_folders(
         real(there, folder, row)
 
     with monkeypatch.context() as broken, pytest.raises(GoneError):
-        broken.setattr(publishing, "_fetch", fetch)
+        broken.setattr(publishing, "fetch", fetch)
         publishing.pull(url, tmp_path / "pulled")
     assert not (tmp_path / "pulled" / store.MANIFEST).exists()
     assert publishing.pull(url, tmp_path / "pulled").moved == len(wanted) - 1 - 9

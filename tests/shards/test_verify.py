@@ -179,6 +179,19 @@ def test_a_whole_data_folder_is_verified(tmp_path, pristine):
     assert [str(plain) in line for line in shards.unfinished(tmp_path)] == [True]
 
 
+def test_a_stage_that_is_a_link_is_verified_and_one_that_leads_back_ends(tmp_path, pristine):
+    big = tmp_path / "big" / "06-samples"
+    shutil.copytree(pristine, big / "0123")
+    dataset = tmp_path / "data" / "x"
+    dataset.mkdir(parents=True)
+    (dataset / "06-samples").symlink_to(big)
+    (big / "00-loop").symlink_to(dataset)
+    assert shards.verify(dataset) == [] and shards.outputs(dataset) == [dataset / "06-samples" / "0123"]
+    tar = next((big / "0123" / "shards").iterdir())
+    tar.write_bytes(tar.read_bytes()[:-1])
+    assert any(tar.name in line for line in shards.verify(tmp_path / "data"))
+
+
 def test_verify_wants_something_to_verify(tmp_path):
     with pytest.raises(StoreError, match="holds no output"):
         shards.verify(tmp_path)
