@@ -28,10 +28,12 @@ class Context:
     Attributes:
         debug: let tracebacks through.
         folder: where the command writes, for a full disk that does not name its file.
+        again: how to carry on.
     """
 
     debug: bool = False
     folder: Path = Path()
+    again: str = "run the same command again to carry on"
 
 
 class _Stderr(logging.Handler):
@@ -82,12 +84,12 @@ def clear_errors(context: Context) -> Iterator[None]:
     except (typer.Exit, TyperException, BrokenPipeError):
         raise  # typer's own to handle
     except KeyboardInterrupt as error:
-        code, message = INTERRUPTED, "interrupted; run the same command again to carry on"
+        code, message = INTERRUPTED, f"interrupted; {context.again}"
         cause: BaseException = error
     except IrgenError as error:
         code, message, cause = error.exit_code, str(error), error
     except Exception as error:
-        code, message, cause = 1, _unexpected(error, context.folder), error
+        code, message, cause = 1, _unexpected(error, context), error
     else:
         return
     if context.debug:
@@ -96,7 +98,8 @@ def clear_errors(context: Context) -> Iterator[None]:
     raise SystemExit(code) from cause
 
 
-def _unexpected(error: Exception, folder: Path) -> str:
+def _unexpected(error: Exception, context: Context) -> str:
+    folder = context.folder
     # A full disk shows itself in many ways: ENOSPC, SQLite's own error, a server that answers 500.
     if isinstance(error, OSError) and error.filename:
         folder = Path(error.filename).parent
@@ -104,7 +107,6 @@ def _unexpected(error: Exception, folder: Path) -> str:
     free_bytes = shutil.disk_usage(folder).free
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or free_bytes < FULL_BYTES:
         return (
-            f"{folder}: the disk is full ({free_bytes / 2**20:.0f} MiB free)\n"
-            "  Free some space, then run the same command again to carry on."
+            f"{folder}: the disk is full ({free_bytes / 2**20:.0f} MiB free)\n  Free some space, then {context.again}."
         )
     return f"{type(error).__name__}: {error}\n  Not foreseen: `irgen --debug ...` shows where it comes from."

@@ -117,7 +117,7 @@ def predicted(stage: str, manifest: Manifest, known: Measured, clock: str = "sec
         stage: which.
         manifest: what to build.
         known: from a run whose settings are `like`.
-        clock: `seconds`, or `cpu_seconds` of the process, which hold on a busy machine, too.
+        clock: `seconds`, or `cpu_seconds` (`irgen.progress`), which hold on a busy machine, too.
     """
     work = WORK[stage]
     growth = _growth(work.amount, manifest, known)

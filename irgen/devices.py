@@ -1,8 +1,11 @@
 """Where tensors live, and in which precision."""
 
+import contextlib
 import ctypes
 import functools
+import gc
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -31,6 +34,34 @@ def _keep_freed_memory() -> None:
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, NEVER)
         mallopt(M_TRIM_THRESHOLD, NEVER)
+
+
+def release() -> None:
+    """Give back GPU memory that nothing uses: what PyTorch keeps for itself, lanes on the same GPU could not have."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory of a GPU that is free, what PyTorch keeps for itself included."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Have PyTorch compute with one thread on the CPU meanwhile.
+
+    With more, sums are taken in another order: bits would depend on how many cores there are, and how many processes
+    share them. Processes side by side use the cores as well.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def dtype(precision: Precision) -> torch.dtype:

@@ -8,19 +8,21 @@ import hashlib
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from irgen import files
 
 FOLDERS_AT_ONCE = 8
+WRITE_EVERY_S = 5.0
 NO_FILE = "not a regular file"
 """In place of a digest; the source's adapter says so, too."""
 
 
 def memo_path() -> Path:
-    """Return where digests are remembered (`XDG_CACHE_HOME`, or `~/.cache`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irgen" / "digests.sqlite"
+    """Return where digests are remembered."""
+    return files.cache_folder() / "digests.sqlite"
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -28,7 +30,12 @@ def walk(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
         return
-    for folder, subfolders, names in os.walk(root):
+    been = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        if (place := os.path.realpath(folder)) in been:  # a link that leads back
+            subfolders.clear()
+            continue
+        been.add(place)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
@@ -46,11 +53,15 @@ def digest(root: Path, paths: Iterable[Path] | None = None) -> str:
     memo.parent.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(memo, timeout=60) as database:
         database.execute("CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, bytes INT, mtime_ns INT, sha256)")
+        database.commit()
         remembered = _Memo(database)
         prefix = functools.lru_cache(FOLDERS_AT_ONCE)(lambda folder: _prefix(Path(folder).relative_to(base)))
-        for path in walk(root) if paths is None else paths:
-            folder, name = os.path.split(path)
-            total.update(os.fsencode(prefix(folder) + name) + f"\0{remembered.sha256(path)}\n".encode())
+        try:
+            for path in walk(root) if paths is None else paths:
+                folder, name = os.path.split(path)
+                total.update(os.fsencode(prefix(folder) + name) + f"\0{remembered.sha256(path)}\n".encode())
+        finally:
+            remembered.write()
     database.close()
     return total.hexdigest()
 
@@ -60,6 +71,8 @@ class _Memo:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._new: list[tuple[str, int, int, str]] = []
+        self._written_s = time.monotonic()
         self._known = functools.lru_cache(FOLDERS_AT_ONCE)(self._of_folder)
 
     def sha256(self, path: Path) -> str:
@@ -80,8 +93,17 @@ class _Memo:
         if (bytes_, mtime_ns) == (seen.st_size, seen.st_mtime_ns):
             return str(sha256)
         rows[name] = row = (seen.st_size, seen.st_mtime_ns, files.sha256_file(path))
-        self._database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (f"{key}/{name}", *row))
+        self._new.append((f"{key}/{name}", *row))
+        if time.monotonic() - self._written_s > WRITE_EVERY_S:
+            self.write()
         return row[2]
+
+    def write(self) -> None:
+        """Write down what is new; the database is locked for as long as that takes, not for as long as hashing does."""
+        self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", self._new)
+        self._database.commit()
+        self._new.clear()
+        self._written_s = time.monotonic()
 
     def _of_folder(self, folder: str) -> tuple[str, dict[str, tuple[int, int, str]]]:
         """Return a folder's key, and of its files size, mtime and digest by name."""

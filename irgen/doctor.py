@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,18 +61,22 @@ class Check:
         return [(self.verdict, self.what, self.found), *([("", "", f"-> {self.fix}")] if self.fix else [])]
 
 
-def examine(manifest: Manifest, data: Path) -> list[Check]:
-    """Look at everything that building a dataset needs."""
-    return [
-        *packages(),
-        raw_data(manifest.frames),
-        *base_weights(manifest.base),
-        verifier_weights(manifest.verifier),
-        gpu(manifest),
-        *sampling_memory(manifest),
-        disk(manifest, data),
-        *unfinished(pipeline.dataset_root(data, manifest.dataset)),
-    ]
+def examine(manifests: Sequence[Manifest], data: Path) -> list[Check]:
+    """Look at everything that building datasets needs; what several of them need is told once."""
+    found = [*packages()]
+    for manifest in manifests:
+        found += [
+            raw_data(manifest.frames),
+            *base_weights(manifest.base),
+            verifier_weights(manifest.verifier),
+            gpu(manifest),
+            disk(manifest, data),
+            *unfinished(pipeline.dataset_root(data, manifest.dataset)),
+        ]
+    # Reckoning takes seconds, and the runs of a study sample alike.
+    for each in dict.fromkeys((one.base, one.samples.batch_size, one.samples.guidance) for one in manifests):
+        found += sampling_memory(*each)
+    return list(dict.fromkeys(found))
 
 
 def packages() -> Iterator[Check]:
@@ -84,7 +88,7 @@ def packages() -> Iterator[Check]:
 def _package(wanted: Requirement) -> Iterator[Check]:
     if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
         return
-    fix = "Run `make setup`, or `pip install --constraint constraints.txt .`."
+    fix = "Run `make setup`, or `pip install --constraint constraints.txt --editable .`."
     try:
         version = importlib.metadata.version(wanted.name)
     except importlib.metadata.PackageNotFoundError:
@@ -185,15 +189,14 @@ def gpu(manifest: Manifest) -> Check:
     return Check("missing", "GPU", found, "Lower adapter.batch_size, or set adapter.gradient_checkpointing.")
 
 
-def sampling_memory(manifest: Manifest) -> Iterator[Check]:
-    """Print the memory plan of sampling, and compare it with the GPU's memory where there is one."""
+def sampling_memory(base: BaseSettings, batch_size: int, guidance: float) -> Iterator[Check]:
+    """Tell the memory plan of sampling, and compare it with the GPU's memory where there is one."""
     import torch
 
     from irgen.generators import memory
 
-    base, samples = manifest.base, manifest.samples
     try:
-        plan = memory.plan(base, samples.batch_size, samples.guidance)
+        plan = memory.plan(base, batch_size, guidance)
     except IrgenError as error:
         yield Check("missing", "sampling memory", error.what, error.fix)
         return

@@ -251,6 +251,11 @@ def unsealed(data: bytes) -> dict[str, Any]:
     return document
 
 
+def cache_folder() -> Path:
+    """Return where what can be had again is kept on this machine (`XDG_CACHE_HOME`, or `~/.cache`)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irgen"
+
+
 def below(folder: Path) -> list[Path]:
     """List what lies below a folder without being one, sorted, scratch left out; a link is listed and not followed.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,5 +50,4 @@ def ancestors(inputs: Iterable[Path], root: Path) -> list[Ancestor]:
 
 
 def _seconds(folder: Path) -> float | None:
-    path = folder / store.COST
-    return float(json.loads(path.read_text())["seconds"]) if path.is_file() else None
+    return store.read_cost(folder).get("seconds")

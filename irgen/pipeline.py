@@ -5,8 +5,11 @@ This is what flows, the command line and the plan have in common. It knows no st
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +22,10 @@ from irgen.settings import Manifest, Settings
 from irgen.store import Ref
 
 log = logging.getLogger(__name__)
+
+Helpers = Callable[[Path, bool], int]
+"""Has other processes work at an output: called with its folder, and whether all of it is to be made anew; returns how
+many there were."""
 
 
 class StageModule(Protocol):
@@ -162,7 +169,7 @@ def run_stage(
     inputs: Mapping[str, Ref],
     *,
     redo: bool = False,
-    helpers: Callable[[Path], int] | None = None,
+    helpers: Helpers | None = None,
 ) -> Outcome:
     """Make a stage's output, or take the one that is there; carry on where an interrupted run stopped.
 
@@ -172,8 +179,7 @@ def run_stage(
         sections: the manifest sections that the stage obeys, by name.
         inputs: outputs of the stages it reads under these settings, by name; verified before use.
         redo: throw away what is there, finished or not, and make it anew.
-        helpers: called with the output's folder before the stage, to make shards of it in other processes, of which it
-            returns the number; the stage then finds them made.
+        helpers: called before the stage; it then finds shards made, or a model trained.
 
     Raises:
         StoreError: an input is damaged.
@@ -206,12 +212,17 @@ def _run(
     sections: Mapping[str, Settings],
     inputs: Mapping[str, Ref],
     redo: bool,
-    helpers: Callable[[Path], int] | None = None,
+    helpers: Helpers | None = None,
 ) -> Outcome:
-    started, started_cpu = time.monotonic(), time.process_time()
-    for ref in inputs.values():
+    started, started_cpu = time.monotonic(), progress.cpu_seconds()
+    for key, ref in inputs.items():
         if found := store.problems(ref.folder):
             raise StoreError(f"{ref.stage}: {found[0]}", f"Run `irgen run` again: it redoes {ref.stage}.")
+        if (there := store.ref(ref.folder)).content != ref.content or there.stage != key:
+            raise StoreError(
+                f"{ref.path}: not the output of {key} that is asked for, but one of {there.stage} with other content",
+                "Leave the input empty for the latest one; or give path and content of one output.",
+            )
     name, settings, contents = identity
     with store.exclusive(folder):
         done = (folder / store.MANIFEST).exists()
@@ -219,6 +230,9 @@ def _run(
             found = store.problems(folder)
             if not found and (manifest := store.read_manifest(folder))["fingerprint"] == name:
                 files.remove_tree(folder / files.TMP)
+                # What is in use is the latest: exports and stages without inputs take that.
+                with contextlib.suppress(OSError):
+                    os.utime(folder / store.MANIFEST)
                 return Outcome(store.ref(folder), True, time.monotonic() - started, manifest["figures"])
             log.warning("%s: redone: %s", stage.name, found[0] if found else "made with other settings")
             if not (found and store.salvage(folder, name)):
@@ -229,11 +243,15 @@ def _run(
         arguments |= {key: inputs[key].folder for key in stage.reads(sections)}
         resumed = any(files.below(folder)) or any((folder / files.TMP).iterdir())
         with progress.recorded() as parts:
-            lanes = helpers(folder) if helpers else 0
+            lanes = helpers(folder, redo) if helpers else 0
             figures = stage.module().run(**arguments, out=folder)
+        if "torch" in sys.modules:
+            from irgen import devices
+
+            devices.release()
         files.remove_tree(folder / files.TMP)
         seconds = time.monotonic() - started
-        cost = {"seconds": seconds, "cpu_seconds": time.process_time() - started_cpu, "resumed": resumed}
+        cost = {"seconds": seconds, "cpu_seconds": progress.cpu_seconds() - started_cpu, "resumed": resumed}
         tally = {name: asdict(part) for name, part in parts.items()}
         store.write_cost(folder, {**cost, "parts": tally, "lanes": max(1, lanes), **machine.here()})
         document = {

@@ -4,6 +4,7 @@ What a bar shows can be `recorded`: that is how a stage's cost is told apart int
 """
 
 import logging
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,7 +28,7 @@ class Part:
 
     Attributes:
         count: units done.
-        seconds, cpu_seconds: from begin to end: on the wall, and of this process on all its cores.
+        seconds, cpu_seconds: from begin to end: on the wall, and as the function `cpu_seconds` counts.
         first, first_seconds, first_cpu_seconds: the same until `advance` was first called, which pays for warming up.
     """
 
@@ -47,6 +48,12 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Show units a second."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
+
+
+def cpu_seconds() -> float:
+    """Return what this process has used of all cores, and the processes that it started and that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 @contextmanager
@@ -86,12 +93,12 @@ def bar(description: str, total: int) -> Iterator[Advance]:
 @contextmanager
 def _noted(description: str) -> Iterator[Advance]:
     """Add what is counted, and how long it takes, to all records."""
-    begun = time.monotonic(), time.process_time()
+    begun = time.monotonic(), cpu_seconds()
     noted = Part()
 
     def note(count: int) -> None:
         noted.count += count
-        noted.seconds, noted.cpu_seconds = time.monotonic() - begun[0], time.process_time() - begun[1]
+        noted.seconds, noted.cpu_seconds = time.monotonic() - begun[0], cpu_seconds() - begun[1]
         if not noted.first:
             noted.first, noted.first_seconds, noted.first_cpu_seconds = count, noted.seconds, noted.cpu_seconds
 
@@ -132,8 +139,10 @@ def _lines(description: str, total: int) -> Iterator[Advance]:
         now = time.monotonic()
         if now - said >= LINE_EVERY_S and done < total:
             said = now
-            rate = done / (now - start)
-            log.info("%s: %d of %d, %.1f/s, %.0f s left", description, done, total, rate, (total - done) / rate)
+            # Lanes that die take back what they had counted: all of it may be left to do.
+            rate = max(done, 0) / (now - start)
+            left = f"{(total - done) / rate:.0f} s left" if rate else "nothing lasting yet"
+            log.info("%s: %d of %d, %.1f/s, %s", description, done, total, rate, left)
 
     yield advance
     log.info("%s: %d done in %.1f s", description, done, time.monotonic() - start)

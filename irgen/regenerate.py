@@ -45,7 +45,7 @@ class Remade:
             return f"{self.key}: made again, every byte the same (sha256 {self.made})"
         return (
             f"{self.key}: DIFFERS: sha256 {self.made} now, {self.recorded} in the dataset; another device, precision "
-            "or version of torch, if nobody changed the weights"
+            "or version of torch, or first_order on a GPU, if nobody changed the weights"
         )
 
 
@@ -83,7 +83,7 @@ def regenerate(dataset: Path, key: str) -> Remade:
 
 
 def _make(root: Path, record: Record, wanted: SamplesSettings, base: BaseSettings) -> bytes:
-    from irgen import generators
+    from irgen import devices, generators
     from irgen.search import Generator, Prompt, Recipe, remake
     from irgen.verifiers import IrScore
 
@@ -98,7 +98,8 @@ def _make(root: Path, record: Record, wanted: SamplesSettings, base: BaseSetting
     if start.mode != starting.NONE:
         starts = starting.Starts(wanted.start, wanted.seed, _output(root, "frames", sheet["frames"]))
         begun = starts.generator(generator, [start])
-    made = remake(begun, verifier, prompt, Recipe.from_json(json.loads(sheet["noise"])))
+    with devices.one_thread():
+        made = remake(begun, verifier, prompt, Recipe.from_json(json.loads(sheet["noise"])))
     return images.encode(made, wanted.image_format)
 
 

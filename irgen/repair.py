@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from irgen import pipeline, settings, shards, store
+from irgen import files, pipeline, settings, shards, store
 from irgen.errors import IrgenError, StoreError
 from irgen.pipeline import Stage
 from irgen.settings import Manifest, Settings
 from irgen.store import Ref
+
+TRAINED = ("teachers", "adapter", "verifier")
+"""Stages whose bytes a GPU does not give twice: made again beside what is damaged, which may hold sound weights."""
 
 RUN_AGAIN = "`irgen run` its manifest makes it again."
 
@@ -102,11 +105,39 @@ def _remake(folder: Path) -> None:
         changed = [name for name in contents if contents[name] != before["inputs"].get(name)]
         reason = f"{', '.join(changed)} changed since" if changed else "it does not lie where its stage would put it"
         raise CannotError(f"{reason}. {RUN_AGAIN}")
+    if stage.name in TRAINED:
+        _replace(folder, root / files.TMP / f"repair-{fingerprint}", stage, sections, inputs, before["content"])
+        return
     outcome = pipeline.run_stage(stage, root, sections, inputs)
     if outcome.ref.content != before["content"]:
         raise CannotError(
             "made again and sound, but not with the bytes it had: another device or another version of a library. "
             "`irgen run` makes again what was made of it."
+        )
+
+
+def _replace(
+    folder: Path,
+    beside: Path,
+    stage: Stage,
+    sections: Mapping[str, Settings],
+    inputs: Mapping[str, Ref],
+    content: str,
+) -> None:
+    """Make an output beside a damaged one, and put it there if it is the same.
+
+    Raises:
+        CannotError: it is not.
+    """
+    same = pipeline.run_in(beside, stage, sections, inputs).ref.content == content
+    if same:
+        files.remove_tree(folder)
+        beside.rename(folder)
+    files.remove_tree(beside)
+    if not same:
+        raise CannotError(
+            "made again beside it, to see, it has other bytes: another device or another version of a library. It was "
+            "left as it is; `irgen run` makes it again, and all that was made of it."
         )
 
 

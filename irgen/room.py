@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from irgen import doctor, files
+from irgen import doctor, files, store
 from irgen.errors import StoreError
 from irgen.pipeline import PlanLine, dataset_root
 from irgen.settings import Manifest
@@ -33,8 +33,11 @@ def require(manifest: Manifest, data: Path, lines: Iterable[PlanLine]) -> None:
         return
     place = next(folder for folder in (data.resolve(), *data.resolve().parents) if folder.is_dir())
     free_bytes = shutil.disk_usage(place).free
-    there = files.below(dataset_root(data, manifest.dataset))
-    # What is there of it already is not written again.
+    # What is there of it already is not written again: what is reused, and what was begun.
+    begun = (each for each in dataset_root(data, manifest.dataset).glob("[0-9][0-9]-*/*") if each.is_dir())
+    folders = {line.ref.folder for line in lines if line.ref and line.action == "reuse"}
+    folders |= {each for each in begun if not (each / store.MANIFEST).exists()}
+    there = (file for folder in folders for file in files.below(folder))
     wanted_bytes = doctor.dataset_bytes(manifest) - sum(each.stat().st_size for each in there if each.is_file())
     found = (
         f"{place}: {free_bytes / doctor.GIB:.2f} GiB free, and about {wanted_bytes / doctor.GIB:.2f} GiB are still to "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,8 @@ def at_work(root: Path) -> bool:
 def is_held(path: Path) -> bool:
     """Say whether a process holds a lock; the kernel lets go of a dead one's."""
     try:
-        with path.open() as lock:
+        # NFS gives an exclusive lock to none but those who may write.
+        with path.open("r+" if os.access(path, os.W_OK) else "r") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

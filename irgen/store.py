@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 COST = "cost.json"
+RUN = "run.json"
+"""Of a sharded output (`irgen.shards`), which begins with it."""
 FINGERPRINT_DIGITS = 16
 
 
@@ -179,17 +181,23 @@ def examine(
 def salvage(folder: Path, fingerprint: str) -> bool:
     """Turn a damaged output into an interrupted one: what its manifest does not vouch for goes, the manifest last.
 
+    Where the manifest itself is damaged, the commit records of a sharded output vouch for its shards, and `finish`
+    reads all of them; what else is there is written again.
+
     Args:
         folder: the output.
         fingerprint: of the work that is wanted there.
 
     Returns:
-        False where nothing was done, because the manifest is damaged, too, or of other work.
+        False where nothing was done, because nothing vouches for what is there, or it is of other work.
     """
     try:
         manifest = read_manifest(folder)
     except StoreError:
-        return False
+        sharded = folder.name == fingerprint and (folder / RUN).exists()
+        if sharded:
+            files.remove(folder / MANIFEST)
+        return sharded
     if manifest["fingerprint"] != fingerprint:
         return False
     sound = {MANIFEST}

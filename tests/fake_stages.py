@@ -16,6 +16,15 @@ from PIL import Image
 from irgen import files, pipeline
 from irgen.errors import GateError
 
+MANIFEST: dict[str, Any] = {
+    "dataset": "tiny",
+    "frames": {"source": "miniature"},
+    "base": {"height_px": 64, "width_px": 64, "max_sequence_length": 48},
+    "captions": {"train_frames": 48, "val_frames": 12, "test_frames": 12},
+    "samples": {"images": 12},
+}
+"""Of a dataset so small that any disk has the room that is asked for before a run."""
+
 CALLS: list[str] = []
 """Stages that ran since a test last cleared it."""
 

@@ -1,6 +1,8 @@
+import functools
 import hashlib
 import os
 import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,6 +97,31 @@ def test_folders_whose_names_begin_alike_are_kept_apart(tmp_path):
     found = {folder: digests.digest(tmp_path / "root" / folder / "x") for folder in ("a", "a0", "a/b", "a b")}
     assert len(set(found.values())) == 4
     assert {folder: digests.digest(tmp_path / "root" / folder / "x") for folder in found} == found
+
+
+def test_a_linked_folder_belongs_to_the_tree_and_one_that_leads_back_ends(tree, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "model.safetensors").write_bytes(b"weights")
+    (tree / "transformer").symlink_to(elsewhere)
+    (tree / "deep" / "loop").symlink_to(tree)
+    before = digests.digest(tree)
+    (elsewhere / "model.safetensors").write_bytes(b"others")
+    assert digests.digest(tree) != before
+
+
+def test_others_can_remember_while_one_hashes(tree, monkeypatch):
+    real, others = files.sha256_file, []
+
+    def slow(path: Path) -> str:
+        if path.name == "b.jpg" and not others:
+            others.append(None)
+            others[0] = digests.digest(tree / "a.jpg")
+        return real(path)
+
+    monkeypatch.setattr(digests.sqlite3, "connect", functools.partial(sqlite3.connect, timeout=0.1))
+    monkeypatch.setattr(files, "sha256_file", slow)
+    assert digests.digest(tree) and others[0]
 
 
 def test_hidden_files_do_not_count(tree):

@@ -125,7 +125,7 @@ def test_the_memory_plan_is_printed_and_compared(
     monkeypatch.setattr(memory, "plan", lambda *_: plan)
     properties = SimpleNamespace(name="a GPU", total_memory=gib * doctor.GIB)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
-    (check,) = doctor.sampling_memory(manifest())
+    (check,) = doctor.sampling_memory(manifest().base, 4, 3.5)
     assert check.verdict == verdict and word in check.found
     assert "transformer 22.0 GiB" in check.found
     assert ("batch_size" in check.fix) == (verdict == "missing")

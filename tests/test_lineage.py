@@ -31,6 +31,12 @@ def test_an_input_of_an_input_is_found_by_its_content(tmp_path: Path) -> None:
     ]
 
 
+def test_a_damaged_cost_is_no_fault_of_the_output(tmp_path: Path) -> None:
+    frames, _ = output(tmp_path, "01-frames", {}, 1)
+    (frames / store.COST).write_text('{"seconds"')
+    assert [one.seconds for one in ancestors([frames], tmp_path)] == [None]
+
+
 def test_a_damaged_output_that_is_not_an_ancestor_is_passed_over(tmp_path: Path) -> None:
     frames, _ = output(tmp_path, "01-frames", {}, 1)
     other, _ = output(tmp_path, "05-verifier", {}, 1)

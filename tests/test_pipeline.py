@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from irgen import machine, pipeline, progress, store
 from irgen.errors import StoreError
@@ -86,6 +87,33 @@ def test_a_plan_sees_a_file_that_was_written_after_its_manifest(tmp_path: Path) 
     path.write_bytes(path.read_bytes().swapcase())
     line = pipeline.plan(MANIFEST, tmp_path)[0]
     assert line.action == "redo" and "contents changed" in line.reason
+
+
+def test_a_stage_leaves_no_gpu_memory_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("emptied"))
+    pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {})
+    assert done == ["emptied"]
+
+
+def test_an_input_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
+    captions = pipeline.stage_named("captions")
+    frames = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref
+    sections = {"captions": MANIFEST.captions}
+    made = pipeline.run_stage(captions, tmp_path, sections, {"frames": frames}).ref
+    for wrong in (frames.model_copy(update={"content": "0" * 64}), made):
+        with pytest.raises(StoreError, match="not the output of frames that is asked for"):
+            pipeline.run_stage(captions, tmp_path, sections, {"frames": wrong})
+
+
+def test_what_was_used_last_is_the_latest(tmp_path: Path) -> None:
+    first = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref
+    other = FramesSettings(source="miniature", val_fraction=0.2)
+    second = pipeline.run_stage(FRAMES, tmp_path, {"frames": other}, {}).ref
+    assert store.latest(first.folder.parent) == second
+    pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {})
+    assert store.latest(first.folder.parent) == first
 
 
 def test_a_cost_tells_the_parts_of_the_work_and_whether_it_was_all_of_it(

@@ -1,27 +1,19 @@
 """What bars say to who records them."""
 
+import subprocess
+import sys
+
 import pytest
 
 from irgen import progress
+from tests.clocks import Clock
 
 
-class Clock:
-    """Stands still unless told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def process_time(self) -> float:
-        return 2 * self.now
-
-
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     still = Clock()
     monkeypatch.setattr(progress, "time", still)
+    monkeypatch.setattr(progress, "cpu_seconds", lambda: 2 * still.now)
     return still
 
 
@@ -77,3 +69,22 @@ def test_a_failure_ends_the_record() -> None:
         raise RuntimeError
     work("b")
     assert "b" not in parts
+
+
+def test_work_of_which_nothing_lasted_has_no_rate(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "irgen.progress"), progress.bar("samples", 24) as advance:
+        for count in (0, 7, -7, -1, 5):
+            clock.now += 20
+            advance(count)
+    assert "samples: 0 of 24, 0.0/s, nothing lasting yet" in caplog.text
+    assert "samples: 4 of 24, 0.0/s, 500 s left" in caplog.text
+
+
+def test_a_process_that_was_started_and_has_ended_counts() -> None:
+    with progress.recorded() as parts, progress.bar("train", 1) as advance:
+        subprocess.run(
+            [sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"],
+            check=True,
+        )
+        advance(1)
+    assert parts["train"].cpu_seconds >= 0.5

@@ -124,7 +124,7 @@ def test_models_that_are_there_are_used_and_what_was_known_of_them_stays(tmp_pat
 
 @pytest.mark.usefixtures("_fakes")
 def test_real_frames_are_read_once(tmp_path: Path) -> None:
-    real = changed("frames", source="folder", root=str(tmp_path))
+    real = changed("frames", source="kaist", root=str(tmp_path))
     assert rehearsal.reduced(real).frames == real.frames
     frames = pipeline.stage_named("frames")
     rehearse(real, tmp_path)

@@ -101,6 +101,22 @@ def test_what_comes_out_otherwise_is_told(dataset, monkeypatch):
     assert "not with the bytes it had" in repair(path.parent)[0].why_not
 
 
+def test_what_was_trained_is_replaced_only_by_the_same(dataset, pristine, monkeypatch):
+    monkeypatch.setattr("irgen.repair.TRAINED", ("frames",))
+    path = one(dataset, "01-*/*/frames.parquet")
+    os.truncate(path, 100)
+    with monkeypatch.context() as another:
+        run = small.FRAMES.module().run
+        another.setattr(
+            small.FRAMES.module(), "run", lambda frames, out: files.write_json(out / "frames.parquet", {}) or {}
+        )
+        assert "left as it is" in repair(path.parent)[0].why_not
+    assert small.FRAMES.module().run is run and path.stat().st_size == 100
+    assert [each.mended for each in repair(path.parent)] == [True]
+    assert path.read_bytes() == (pristine / path.relative_to(dataset)).read_bytes()
+    assert shards.verify(dataset) == [] and not list((dataset / "_tmp").glob("repair-*"))
+
+
 def test_the_command_says_what_it_did(dataset):
     os.truncate(one(dataset, "06-*/*/shards/*.tar"), 100)
     done = CliRunner().invoke(cli.app, ["repair", str(dataset), "--json"])

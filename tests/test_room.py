@@ -6,6 +6,7 @@ from irgen import doctor, room
 from irgen.errors import StoreError
 from irgen.pipeline import PlanLine
 from irgen.settings import Manifest
+from irgen.store import Ref
 
 MANIFEST = Manifest.model_validate(
     {"dataset": "tiny", "frames": {"source": "miniature"}, "base": {"model": "miniature"}}
@@ -26,12 +27,25 @@ def test_a_run_that_has_no_room_is_refused_with_the_figures(tmp_path, monkeypatc
 
 def test_what_is_there_already_needs_no_room(tmp_path, monkeypatch):
     free(monkeypatch, room.SURELY * (doctor.dataset_bytes(MANIFEST) - 100))
-    (tmp_path / "tiny" / "06-samples").mkdir(parents=True)
-    (tmp_path / "tiny" / "06-samples" / "x.tar").write_bytes(bytes(99))
+    begun = tmp_path / "tiny" / "06-samples" / "0123"
+    begun.mkdir(parents=True)
+    (begun / "x.tar").write_bytes(bytes(99))
     with pytest.raises(StoreError):
         room.require(MANIFEST, tmp_path, [REDO])
-    (tmp_path / "tiny" / "06-samples" / "y.tar").write_bytes(bytes(2))
+    (begun / "y.tar").write_bytes(bytes(2))
     room.require(MANIFEST, tmp_path, [REDO])
+
+
+def test_of_what_is_finished_only_what_is_reused_makes_room(tmp_path, monkeypatch):
+    free(monkeypatch, room.SURELY * (doctor.dataset_bytes(MANIFEST) - 100))
+    earlier, reused = tmp_path / "tiny" / "06-samples" / "0123", tmp_path / "tiny" / "01-frames" / "4567"
+    for folder in (earlier, reused):
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_bytes(bytes(300))
+    with pytest.raises(StoreError):
+        room.require(MANIFEST, tmp_path, [REDO])
+    frames = Ref(stage="frames", path=str(reused), content="")
+    room.require(MANIFEST, tmp_path, [PlanLine("frames", "reuse", "", frames), REDO])
 
 
 def test_a_run_that_writes_nothing_needs_none(tmp_path, monkeypatch, caplog):

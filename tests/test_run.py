@@ -97,6 +97,11 @@ def undisturbed(tmp_path_factory, prefect_home) -> User:
     return user
 
 
+def test_an_image_is_the_same_with_any_number_of_threads(undisturbed, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert "every byte the same" in undisturbed.run("regenerate", "data/tiny", "7")
+
+
 def test_a_run_ends_with_the_dataset_the_report_and_the_summary(undisturbed):
     summary = json.loads((undisturbed.folder / "data/tiny/summary.json").read_text())
     assert set(summary["fid"]) == {"floor", "grayscale", "unguided", "guided"}
@@ -117,10 +122,12 @@ def test_what_a_run_leaves_is_verified(undisturbed):
 
 def test_a_second_run_redoes_nothing(undisturbed):
     before = undisturbed.manifests()
-    times = {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("manifest.json")}
+    # Of what is made again the cost is written again; a manifest is as new as its last use.
+    times = {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("cost.json")}
+    assert times
     undisturbed.run("run", "tiny.yaml")
     assert undisturbed.manifests() == before
-    assert {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("manifest.json")} == times
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.folder.rglob("cost.json")} == times
 
 
 def test_a_change_of_the_search_redoes_stages_06_and_later_only(undisturbed):

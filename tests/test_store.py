@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from irgen import files, store
 from irgen.errors import StoreError
+from tests.shards import outputs
 
 DOCUMENT = {"stage": "frames", "fingerprint": "0" * 16, "figures": {"frames": 3, "share": 0.5}}
 
@@ -198,6 +199,17 @@ def test_salvage_leaves_other_work_and_damaged_manifests_alone(folder):
     (folder / "manifest.json").write_bytes(b"{}")
     assert not store.salvage(folder, "0" * 16)
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 3
+
+
+def test_shards_under_a_damaged_manifest_are_kept_for_their_records_vouch_for_them(tmp_path):
+    folder = tmp_path / ("0" * 16)
+    outputs.fill(folder)
+    shards = {name: data for name, data in outputs.contents(folder).items() if name != "manifest.json"}
+    (folder / "manifest.json").write_bytes(b"{}")
+    assert not store.salvage(folder, "1" * 16)
+    assert store.salvage(folder, "0" * 16)
+    assert outputs.contents(folder) == shards
+    assert outputs.opened(folder).missing() == []
 
 
 def test_two_runs_of_the_same_work_take_turns(tmp_path, caplog):

@@ -39,7 +39,12 @@ def run(
     from_stage: Annotated[str, typer.Option("--from", metavar="STAGE", help="Redo this stage and all after it.")] = "",
     only: Annotated[str, typer.Option(metavar="STAGE", help="Redo this stage and no other.")] = "",
     lanes: Annotated[
-        int, typer.Option(min=0, help="Make samples in so many processes, a GPU each or a share of the cores.")
+        int,
+        typer.Option(
+            min=0,
+            help="Make samples in so many processes, a GPU or else a core each; 0: one a GPU where there are several, "
+            "else in this process.",
+        ),
     ] = 0,
     executor: Annotated[
         Executor, typer.Option(help="Where they run; ray: on the cluster of RAY_ADDRESS, else a Ray of this machine's.")
@@ -52,12 +57,14 @@ def run(
 ) -> None:
     """Build a dataset, from its frames to the report, or run a study; what is done already is reused.
 
-    Killed or interrupted, the same command carries on where it stopped.
+    Killed or interrupted, the same command carries on where it stopped; of one with --from or --only, the same without.
     """
     from irgen import pipeline, settings
     from irgen.studies import settings as studies
 
     context.obj.folder = data
+    if from_stage or only:
+        context.obj.again = "run it without --from and --only to carry on: with them it begins anew"
     asked = studies.check(manifest, from_stage or only) if studies.is_study(manifest) else None
     if not asked:
         settings.load_manifest(manifest)
@@ -165,9 +172,7 @@ def doctor(manifest: ManifestPath, data: Data = Path("data"), as_json: Json = Fa
         manifests = [run.manifest for run in studies.load(manifest)[1]]
     else:
         manifests = [settings.load_manifest(manifest)]
-    # What several runs need is told once.
-    examined = dict.fromkeys(check for one in manifests for check in checks.examine(one, data))
-    found = [*examined, *stale.look(data)]
+    found = [*checks.examine(manifests, data), *stale.look(data)]
     if as_json:
         console.write_json([check.as_dict() for check in found])
     else:

@@ -110,7 +110,7 @@ def audit(
 
     if dataset.is_file():
         answers = auditing.Answers.read(dataset)
-        found, path, images = answers.figures(), dataset, len(answers.answers)
+        found, path, images = auditing.measure_answers(answers), dataset, len(answers.answers)
     else:
         session = auditing.open_session(dataset, n, seed)
         if not figures:

@@ -62,7 +62,7 @@ def run(captions: CaptionsSettings, frames: Path, out: Path) -> dict[str, Any]:
             rows.append(caption(frame, captions.seed, count_tokens, captions.max_tokens, annotated=annotated))
             advance(1)
     if captions.captioner == "vlm":
-        rows = _merged(captions, frames, out, chosen, rows)
+        rows = _merged(captions, frames, out, chosen, rows, annotated)
     write_rows(out / "captions.parquet", rows, Caption.SCHEMA)
     return {
         "captions": dict(Counter(row.split for row in rows)),
@@ -73,7 +73,12 @@ def run(captions: CaptionsSettings, frames: Path, out: Path) -> dict[str, Any]:
 
 
 def _merged(
-    captions: CaptionsSettings, frames: Path, out: Path, chosen: Sequence[Frame], rows: Sequence[Caption]
+    captions: CaptionsSettings,
+    frames: Path,
+    out: Path,
+    chosen: Sequence[Frame],
+    rows: Sequence[Caption],
+    annotated: bool,
 ) -> list[Caption]:
     """Add a vision-language model's words where it is day: at night a visible frame says little."""
     from irgen import sources
@@ -83,7 +88,9 @@ def _merged(
     seen = [frame for frame in chosen if frame.visible and frame.time == "day"]
     words = _describe(captions.vlm_model, seen, sources.root_of(frames), out / files.TMP / "descriptions")
     return [
-        merge(row, words[row.frame_id], count_tokens, captions.max_tokens) if row.frame_id in words else row
+        merge(row, words[row.frame_id], count_tokens, captions.max_tokens, annotated=annotated)
+        if row.frame_id in words
+        else row
         for row in rows
     ]
 

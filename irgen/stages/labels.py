@@ -24,7 +24,7 @@ from irgen.settings import LabelsSettings
 from irgen.shards import Record, parts, read_shard
 from irgen.starting import Start
 
-VERSION = 2
+VERSION = 3
 LABELS = "labels.parquet"
 NONE, TEACHER = "none", "teacher"
 SCHEMA = pa.schema(
@@ -119,8 +119,8 @@ def _labeller(labels: LabelsSettings, teachers: Path) -> Labeller:
                 modes.append(start.mode)
                 before = mapped_boxes(start.boxes_px(*size_px), classes)
                 found.append(inherit(before, votes, start.mode, judge.ignore_from, judge.classes))
-        found = [doubt_untold(record.caption, own) for record, own in zip(records, found, strict=True)]
-        fits = agreements([record.caption for record in records], found, *size_px)
+        found = [doubt_untold(record.caption, own, judge.classes) for record, own in zip(records, found, strict=True)]
+        fits = agreements([record.caption for record in records], found, *size_px, judge.classes)
         return [_row(*each) for each in zip(records, modes, found, fits, strict=True)]
 
     return label

@@ -19,7 +19,7 @@ from irgen.errors import SettingsError
 from irgen.metrics import nets
 from irgen.settings import ReportSettings
 
-VERSION = 3
+VERSION = 4
 VERIFIER_NET = "verifier"
 
 

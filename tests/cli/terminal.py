@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from irgen import cli
+from tests.fake_stages import MANIFEST
 
 
 def irgen(*arguments: object) -> Result:
@@ -24,9 +25,7 @@ class User:
         self.data = data
         self.environment = {**os.environ, "PYTHONPATH": str(repository), "IRGEN_DATA": str(data)}
         self.environment.pop("PREFECT_API_URL", None)
-        (folder / "tiny.yaml").write_text(
-            yaml.safe_dump({"dataset": self.dataset.name, "frames": {"source": "miniature"}})
-        )
+        (folder / "tiny.yaml").write_text(yaml.safe_dump({**MANIFEST, "dataset": self.dataset.name}))
 
     @property
     def dataset(self) -> Path:

@@ -19,7 +19,7 @@ from irgen.records import LABELLED_BOX, Caption, Frame, Reject
 from irgen.report import budgets, sets
 from irgen.report.build import Inputs, build
 from irgen.report.looking import Judges
-from irgen.settings import FramesSettings, RandomSearch, ReportSettings, SamplesSettings, ZeroOrderSearch
+from irgen.settings import FramesSettings, RandomSearch, RealismChoice, ReportSettings, SamplesSettings, ZeroOrderSearch
 from irgen.shards import ShardedOutput
 from irgen.shards.dataset import INDEX
 from irgen.stages import report, samples
@@ -235,7 +235,28 @@ def test_smaller_budgets_are_measured_on_what_they_would_have_kept(
     keys = sets_of_guided(inputs)
     recorded = table[table["key"].isin(keys) & (table["candidate"] < 3)].groupby("key")["score"].max().mean()
     assert curve[3]["value"] == pytest.approx(recorded, abs=1e-12)
+    scores = budgets.guide_scores(inputs.samples, keys, budgets.points(inputs.samples, (3,)))
+    assert scores["best_of_3"].mean() == pytest.approx(recorded, abs=1e-12)
     assert 0 < generator.nfe < 2 * 10 * 4, "only what is not stored is made again"
+
+
+def test_a_search_under_another_guide_is_judged_by_that_guides_score(inputs: Inputs, tmp_path: Path) -> None:
+    figures = made(inputs, tmp_path / "own")
+    assert figures["guide"] == ["irscore"] and figures["alarm"]["goal"] == "IRSCORE"
+    assert not [row for row in figures["curve"] if row["metric"] == "score"]
+    document = store.read_manifest(inputs.samples)
+    led = SAMPLES.model_copy(update={"guide": RealismChoice()}).model_dump(mode="json")
+    changed = {**document, "settings": {"samples": led, "base": {}}}
+    store.write_manifest(inputs.samples, changed, store.listing(inputs.samples))
+    figures = made(inputs, tmp_path / "out")
+    assert figures["guide"] == ["realism"] and figures["alarm"]["goal"] == "the guide's score"
+    recorded = shards.table(inputs.samples).set_index("key").loc[list(sets_of_guided(inputs))]
+    curve = {row["candidates"]: row["value"] for row in figures["curve"] if row["metric"] == "score"}
+    assert curve == {
+        1: pytest.approx(recorded["unguided_score"].mean()),
+        5: pytest.approx(recorded["score"].mean()),
+    }
+    assert "maximised realism instead" in (tmp_path / "out" / "index.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["unguided", "guided", "worst"])

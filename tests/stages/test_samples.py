@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from irgen import records, shards
+from irgen import generators, records, shards
 from irgen.captions import forms
 from irgen.errors import StoreError
 from irgen.records import Caption
 from irgen.search import Prompt, Recipe, nfe_per_image, remake
-from irgen.settings import HalvingSearch, PathsSearch, RandomSearch, SamplesSettings
+from irgen.settings import BaseSettings, HalvingSearch, PathsSearch, RandomSearch, SamplesSettings
 from irgen.shards import ShardedOutput
 from irgen.stages import samples
 from tests.fakes import FakeGenerator, FakeVerifier
@@ -145,6 +146,31 @@ def test_the_shards_do_not_depend_on_how_the_work_was_cut_into_batches(captions,
     )
     names = [sorted(path.name for path in (folder / "shards").iterdir()) for folder in (one, other)]
     assert names[0] == names[1]
+
+
+class Threaded(FakeGenerator):
+    """Notes with how many threads it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = set()
+
+    def denoise(self, latents, conditions, from_step, to_step):
+        self.threads.add(torch.get_num_threads())
+        return super().denoise(latents, conditions, from_step, to_step)
+
+
+def test_whatever_the_threads_that_there_are_images_are_made_with_one(captions, tmp_path, monkeypatch):
+    generator, before = Threaded(), torch.get_num_threads()
+    monkeypatch.setattr(generators, "load", lambda *_: generator)
+    monkeypatch.setattr(samples.guiding, "load", lambda *_: FakeVerifier())
+    monkeypatch.setattr(samples, "_constants", lambda *_: CONSTANTS)
+    torch.set_num_threads(3)
+    try:
+        samples.make_shards(SETTINGS, BaseSettings(), captions, tmp_path, tmp_path, tmp_path / "out").finish()
+        assert (generator.threads, torch.get_num_threads()) == ({1}, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 class Failing(FakeGenerator):

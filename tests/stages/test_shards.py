@@ -281,7 +281,9 @@ def test_labels_that_left_out_an_image_are_refused(labelled_inputs, tmp_path):
 
 def test_a_licence_that_allows_more_than_the_base_is_not_named():
     assert licences.licence("", "hit-uav", "miniature") == "cc-by-4.0"
-    assert licences.licence("", "hit-uav", "black-forest-labs/FLUX.1-dev") == "other"
+    for base in ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-Krea-dev", "models/flux-dev", "unheard/of"):
+        assert licences.licence("", "hit-uav", base) == "other"
+    assert licences.licence("", "hit-uav", "black-forest-labs/FLUX.1-schnell") == "cc-by-4.0"
     assert licences.licence("", "kaist", "black-forest-labs/FLUX.1-dev") == "cc-by-nc-sa-4.0"
     assert licences.licence("mit", "kaist", "black-forest-labs/FLUX.1-dev") == "mit"
     assert "outputs" in licences.base_terms("black-forest-labs/FLUX.1-dev")
