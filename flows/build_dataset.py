@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field, TypeAdapter
 
-from flows.stages import DATA, FLOWS, OPTIONS, Data, Executor, Lanes, Ranks
-from irgen import files, pipeline, running, settings
+from flows.stages import DATA, FLOWS, OPTIONS, Data, Executor, Lanes, Ranks, taken
+from irgen import files, pipeline, running, settings, store
 from irgen.errors import SettingsError, StoreError
-from irgen.pipeline import Outcome, PlanLine
+from irgen.pipeline import Outcome, PlanLine, Stage
 from irgen.settings import Manifest
+from irgen.store import Ref
 from tasks import artifacts, events
 
 log = logging.getLogger("irgen.run")
@@ -39,7 +40,7 @@ def build_dataset(
         data: Folder that holds all datasets, as the worker sees it.
         from_stage: Make this stage and all after it anew, whatever is there.
         only: Make this stage anew and no other.
-        lanes: Processes that make samples side by side, a GPU each or a share of the cores; 0: one a GPU.
+        lanes: Processes that make samples side by side, a GPU or else a core each; 0: one a GPU.
         executor: Where they run; ray: on the cluster of RAY_ADDRESS, without it on this machine's own Ray.
         ranks: Processes that train adapter and verifier together, a GPU each or a share of the cores.
 
@@ -93,16 +94,25 @@ def _all(wanted: Manifest, data: str, redo: Collection[str], processes: Mapping[
     for stage in pipeline.STAGES:
         arguments = {name: getattr(wanted, name) for name in stage.sections}
         arguments |= {name: outcomes[name].ref for name in stage.inputs}
-        arguments |= _taken(stage.name, processes)
-        found = FLOWS[stage.name](dataset=wanted.dataset, data=data, redo=stage.name in redo, **arguments)
-        # Of a stage that a retried run had done, Prefect hands out the stored result, as a dict.
-        outcomes[stage.name] = OUTCOME.validate_python(found)
+        arguments |= taken(stage.name, processes)
+        arguments |= {"dataset": wanted.dataset, "data": data, "redo": stage.name in redo}
+        # Of a stage that a retried run had done, Prefect hands out the stored result, as a dict; it may be of what the
+        # manifest said then, or of an earlier irgen. Asked once more, the stage answers itself.
+        outcomes[stage.name] = OUTCOME.validate_python(FLOWS[stage.name](**arguments))
+        if not _is_wanted(stage, outcomes[stage.name].ref, wanted, outcomes):
+            log.info("%s: what was done before the retry is not what is wanted now", stage.name)
+            outcomes[stage.name] = OUTCOME.validate_python(FLOWS[stage.name](**arguments))
     return outcomes
 
 
-def _taken(stage: str, processes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a stage's flow takes of how many processes there shall be and where."""
-    return {name: value for name, value in processes.items() if name in FLOWS[stage].parameters.properties}
+def _is_wanted(stage: Stage, ref: Ref, wanted: Manifest, outcomes: Mapping[str, Outcome]) -> bool:
+    sections = {name: getattr(wanted, name) for name in stage.sections}
+    inputs = {name: outcomes[name].ref for name in stage.reads(sections)}
+    fingerprint, *_ = pipeline.identify(stage, sections, inputs)
+    try:
+        return ref.folder.name == fingerprint and store.ref(ref.folder).content == ref.content
+    except StoreError:
+        return False
 
 
 def _only(
@@ -114,7 +124,7 @@ def _only(
     for line in lines:
         if line.stage in stage.reads(arguments) and line.ref is None:
             raise StoreError(f"{name} reads {line.stage}: {line.reason}", "Run without --only first.")
-    arguments |= {**{key: refs[key] for key in stage.inputs}, **_taken(name, processes)}
+    arguments |= {**{key: refs[key] for key in stage.inputs}, **taken(name, processes)}
     return {name: FLOWS[name](dataset=wanted.dataset, data=data, redo=True, **arguments)}
 
 

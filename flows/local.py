@@ -115,6 +115,8 @@ def build(
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     if url := os.environ.get("PREFECT_API_URL"):
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "irgen")
+        # The automation takes a run without a heartbeat for two minutes for dead; Prefect's own is every three.
+        os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))
         if not answers(url):
             raise ServerError(f"PREFECT_API_URL = {url}: no Prefect server answers", "Start it, or unset the variable.")
         return _build(manifest, data, from_stage, only, lanes, executor, ranks)
@@ -147,7 +149,7 @@ def _build(
     if is_study(manifest):
         from flows.studies import study
 
-        return study(manifest=str(manifest), data=str(data))
+        return study(manifest=str(manifest), data=str(data), lanes=lanes, executor=executor, ranks=ranks)
     from flows.build_dataset import build_dataset
 
     return build_dataset(

@@ -53,9 +53,7 @@ def _shown(description: str, **limits: Any) -> Any:
 Dataset = Annotated[str, _shown("Name of the dataset: its folder under the data folder.", pattern=DATASET_PATTERN)]
 Data = Annotated[str, _shown("Folder that holds all datasets, as the worker sees it.")]
 Redo = Annotated[bool, _shown("Make it anew even if it is there.")]
-Lanes = Annotated[
-    int, _shown("Processes side by side, a GPU each or a share of the cores; 0: one a GPU.", ge=0, le=1024)
-]
+Lanes = Annotated[int, _shown("Processes side by side, a GPU or else a core each; 0: one a GPU.", ge=0, le=1024)]
 Executor = Annotated[
     executors.Executor,
     _shown("Where they run; ray: on the cluster of RAY_ADDRESS, else a Ray of this machine's."),
@@ -221,6 +219,11 @@ FLOWS: Mapping[str, Flow[..., Outcome]] = {
     each.name: each
     for each in (frames, captions, negatives, teachers, adapter, verifier, samples, labels, shards, report)
 }
+
+
+def taken(stage: str, processes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage's flow takes of how many processes there shall be and where."""
+    return {name: value for name, value in processes.items() if name in FLOWS[stage].parameters.properties}
 
 
 def _make(

@@ -10,6 +10,7 @@ from flows import automation, local
 from irgen import pipeline, running, settings
 from irgen.doctor import Check
 from irgen.errors import IrgenError
+from irgen.studies import settings as studies
 
 WHAT = "flow runs"
 PORT = 4200
@@ -72,6 +73,8 @@ def _datasets(parameters: Mapping[str, Any], data: Path) -> list[Path]:
     if name := parameters.get("dataset"):
         return [pipeline.dataset_root(root, str(name))]
     try:
-        return [pipeline.dataset_root(root, settings.load_manifest(Path(parameters["manifest"])).dataset)]
+        path = Path(parameters["manifest"])
+        found = studies.load(path)[0].study if studies.is_study(path) else settings.load_manifest(path).dataset
+        return [pipeline.dataset_root(root, found)]
     except (KeyError, OSError, IrgenError):
         return []

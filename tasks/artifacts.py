@@ -1,5 +1,6 @@
 """What the Prefect UI shows of a run: the plan, a stage's figures and pictures, what it was made from, the outcome."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from PIL import Image
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from irgen import store
+from irgen.errors import StoreError
 from irgen.lineage import ancestors
 from irgen.pipeline import Outcome, PlanLine
 from tasks.markdown import embedded, table
@@ -37,7 +39,7 @@ def publish(dataset: str, outcome: Outcome) -> None:
     if (folder / CALIBRATION).is_file():
         parts += ["## Calibration", table(("on held-out frames", "value"), flat(_read(folder / CALIBRATION)))]
     if ref.stage == "report" and (last := _before(folder)):
-        parts += [f"## Against the last report, `{last}`", _moved(store.read_manifest(last)["figures"], outcome)]
+        parts += [f"## Against the last report, `{last[0]}`", _moved(last[1], outcome)]
     parts += ["## Made from", lineage(folder)]
     create_markdown_artifact("\n\n".join(parts), key=key(dataset, ref.stage), description=f"{ref.stage} of {dataset}")
 
@@ -91,12 +93,15 @@ def _pictures(folder: Path) -> Iterator[tuple[Path, Image.Image]]:
                 yield path, image
 
 
-def _before(folder: Path) -> Path | None:
-    """Return the report that was the newest before this one."""
+def _before(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the report that was the newest before this one, and its figures; one that is damaged says nothing."""
     others = [path for path in folder.parent.glob(f"*/{store.MANIFEST}") if path.parent != folder]
     own = (folder / store.MANIFEST).stat().st_mtime_ns
     earlier = [path for path in others if path.stat().st_mtime_ns < own]
-    return max(earlier, key=lambda path: path.stat().st_mtime_ns).parent if earlier else None
+    for path in sorted(earlier, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        with contextlib.suppress(StoreError):
+            return path.parent, store.read_manifest(path.parent)["figures"]
+    return None
 
 
 def _moved(before: Mapping[str, Any], outcome: Outcome) -> str:

@@ -1,5 +1,6 @@
 """What a samples output looks like: its scores, and its images beside the real ones and those without guidance."""
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from irgen import shards, store
+from irgen.errors import StoreError
 from irgen.records import Frame, read_rows
 from irgen.sources import root_of
 from tasks import markdown
@@ -57,8 +59,9 @@ def _real(samples: Path) -> dict[str, Path]:
 def _made(folder: Path, content: str) -> Path | None:
     """Return the output with that content."""
     for path in folder.glob(f"*/{store.MANIFEST}"):
-        if store.read_manifest(path.parent)["content"] == content:
-            return path.parent
+        with contextlib.suppress(StoreError):  # of another run
+            if store.read_manifest(path.parent)["content"] == content:
+                return path.parent
     return None
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,13 +14,12 @@ import irgen
 from irgen import files, hosts, lanes, pipeline, ranks, running, store
 from irgen.errors import GateError, SettingsError, StoreError
 from irgen.lane import Plan
+from irgen.studies import running as study_running
 from tests import fake_stages
 
 pytestmark = pytest.mark.server
 
 ALL = list(pipeline.NAMES)
-SMALL = {"height_px": 64, "width_px": 64}
-"""So that any disk has room for what the fake stages do not write."""
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,8 @@ class Dataset:
         return build_dataset(manifest=str(self.manifest), data=str(self.data), **options)
 
     def set(self, **sections: dict) -> None:
-        self.manifest.write_text(
-            yaml.safe_dump({"dataset": "tiny", "frames": {"source": "miniature"}, "base": SMALL, **sections})
-        )
+        changed = {name: {**fake_stages.MANIFEST.get(name, {}), **fields} for name, fields in sections.items()}
+        self.manifest.write_text(yaml.safe_dump({**fake_stages.MANIFEST, **changed}))
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +185,9 @@ def test_a_stage_alone_takes_the_latest_output_of_what_it_reads(
     from flows import stages
 
     with caplog.at_level("INFO", "irgen.run"):
-        outcome = stages.FLOWS["captions"](dataset="tiny", data=str(built.data))
+        outcome = stages.FLOWS["captions"](
+            dataset="tiny", data=str(built.data), captions=fake_stages.MANIFEST["captions"]
+        )
     assert outcome.reused
     frames = store.latest(built.data / "tiny" / "01-frames")
     assert frames is not None
@@ -235,10 +236,10 @@ def test_the_form_says_what_each_field_means_and_may_be() -> None:
 
 
 def test_lanes_are_asked_of_samples_alone_and_shown(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int]] = []
+    asked: list[tuple[str, int, bool]] = []
 
-    def run(plan: Plan, count: int, listen: lanes.Listener, where: hosts.Hosts) -> None:
-        asked.append((plan.stage, count))
+    def run(plan: Plan, count: int, listen: lanes.Listener, where: hosts.Hosts, anew: bool) -> None:
+        asked.append((plan.stage, count, anew))
         state = lanes.LaneState(0, "GPU 3", True, 5, 2, 0.5, 812.0, 2)
         listen(lanes.Progress(5, 12, 0.5, 14.0, (state,)))
         listen(lanes.Progress(12, 12, 0.5, 0.0, (state,)))
@@ -246,7 +247,8 @@ def test_lanes_are_asked_of_samples_alone_and_shown(built: Dataset, monkeypatch:
     monkeypatch.setattr(lanes, "run", run)
     built.set(samples={"seed": 4})
     built.build(lanes=3)
-    assert asked == [("samples", 3)]
+    built.build(lanes=3, only="samples")
+    assert asked == [("samples", 3, False), ("samples", 3, True)]
     assert "12 of 12 images, 0.50/s, 0 s left" in artifact("tiny-samples-lanes")
     assert "| 0 | GPU 3 | at work | 5 | 2 | 0.50 | 812 | 1 |" in artifact("tiny-samples-lanes")
     assert float(artifact("tiny-samples-progress")) == 100.0
@@ -259,6 +261,23 @@ def test_ranks_are_asked_of_what_is_trained_on_them(built: Dataset, monkeypatch:
     made = built.build(ranks=3)
     assert asked == [(name, 3, made[name].ref.path) for name in ("adapter", "verifier")]
     assert store.read_cost(made["adapter"].ref.folder)["lanes"] == 3
+
+
+def test_a_study_has_its_runs_made_by_as_many_processes(empty: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.studies import study
+
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(lanes, "run", lambda plan, count, *_: asked.append((plan.stage, count)))
+    monkeypatch.setattr(ranks, "run", lambda plan, count: asked.append((plan.stage, count)))
+    monkeypatch.setattr(study_running, "write", lambda *_: empty.data / "page")
+    path = empty.manifest.with_name("study.yaml")
+    seeds = {"seeds": [4, 5, 6], "seeded": ["samples.seed"]}
+    path.write_text(
+        yaml.safe_dump({"study": "tiny", "question": "?", "base": "tiny.yaml", "variants": {"a": {}}, **seeds})
+    )
+    reports = study(manifest=str(path), data=str(empty.data), lanes=2, ranks=3)
+    assert list(reports) == ["a, seed 4", "a, seed 5", "a, seed 6"]
+    assert asked == [("adapter", 3), ("verifier", 3), *[("samples", 2)] * 3]
 
 
 def test_a_second_build_with_other_settings_is_refused_while_one_runs(built: Dataset) -> None:
@@ -292,25 +311,38 @@ def test_a_report_is_shown_against_the_last_one() -> None:
     assert "| fid.grayscale | None | 8 |  |" in text and "| irscore.real | None | 0.25 |  |" in text
 
 
-def test_a_retried_build_takes_the_results_of_what_was_done(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def failed_at_shards(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the state of a build that came as far as that."""
+    from flows.build_dataset import build_dataset
+
+    built.set(shards={"description": "another"})
+    with monkeypatch.context() as broken:
+        broken.setenv("IRGEN_FAKE", "shards:gate")
+        failed = build_dataset(manifest=str(built.manifest), data=str(built.data), return_state=True)
+    assert failed.is_failed()
+    return failed
+
+
+def retried(failed: Any, built: Dataset) -> dict[str, pipeline.Outcome]:
+    """Do what *Retry* on a run's page does."""
     from prefect import get_client
     from prefect.flow_engine import run_flow
     from prefect.states import Scheduled
 
     from flows.build_dataset import build_dataset
 
-    built.set(shards={"description": "another"})
-    monkeypatch.setenv("IRGEN_FAKE", "shards:gate")
-    arguments = {"manifest": str(built.manifest), "data": str(built.data)}
-    failed = build_dataset(**arguments, return_state=True)
-    assert failed.is_failed()
-    monkeypatch.delenv("IRGEN_FAKE")
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(failed.state_details.flow_run_id)
         client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry"), force=True)
         run = client.read_flow_run(run.id)
     fake_stages.CALLS.clear()
-    outcomes = run_flow(build_dataset, flow_run=run, parameters=arguments)
+    arguments = {"manifest": str(built.manifest), "data": str(built.data)}
+    return run_flow(build_dataset, flow_run=run, parameters=arguments)
+
+
+def test_a_retried_build_takes_the_results_of_what_was_done(built: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = failed_at_shards(built, monkeypatch)
+    outcomes = retried(failed, built)
     assert fake_stages.CALLS == ["shards", "report"]
     assert list(outcomes) == ALL and all(isinstance(each, pipeline.Outcome) for each in outcomes.values())
     assert not outcomes["frames"].ref.folder.samefile(outcomes["shards"].ref.folder)
@@ -322,3 +354,13 @@ def test_a_stage_publishes_its_figures_and_pictures(built: Dataset) -> None:
     assert "| auc.gray | 0.99 |" in text
     assert "](data:image/jpeg;base64," in text
     assert "09-report" in artifact("tiny-summary")
+
+
+def test_a_retried_build_asks_again_where_the_manifest_was_changed(
+    built: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = failed_at_shards(built, monkeypatch)
+    built.set(samples={"images": 7}, shards={"description": "another"})
+    outcomes = retried(failed, built)
+    assert fake_stages.CALLS == ["samples", "labels", "shards", "report"]
+    assert store.read_manifest(outcomes["samples"].ref.folder)["settings"]["samples"]["images"] == 7

@@ -27,7 +27,7 @@ def train_detector(
         out: Folder for detector.safetensors and detector.json.
         steps: Batches.
         batch_size: Images in one.
-        min_score: Boxes that are less likely right are left out.
+        min_score: Boxes that are less likely right are painted over.
 
     Raises:
         StoreError: no such dataset, or a damaged one.
@@ -55,7 +55,7 @@ def _train(dataset: Path, steps: int, batch_size: int, min_score: float) -> tupl
 
     from irgen import shards
 
-    images = shards.open_dataset(dataset, min_score=min_score)
+    images = shards.open_dataset(dataset, min_score=min_score, transform=shards.paint_ignored)
     # A last batch of one image would leave batch normalisation without a variance.
     loader = torch.utils.data.DataLoader(images, batch_size=batch_size, collate_fn=shards.collate, drop_last=True)
     model = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=len(images.classes) + 1)

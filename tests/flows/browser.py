@@ -104,7 +104,17 @@ class Browser:
         button = self._find(path)
         self._driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
         self._until(button.is_displayed, f"{path} to be seen")
-        button.click()
+        self._until(lambda: self._clicked(button), f"{path} to be free")
+
+    def _clicked(self, button: Any) -> bool:
+        """Press it, unless a message lies over it, which goes by itself."""
+        from selenium.common.exceptions import ElementClickInterceptedException
+
+        try:
+            button.click()
+        except ElementClickInterceptedException:
+            return False
+        return True
 
     def _find(self, path: str) -> Any:
         self._until(lambda: bool(self._driver.find_elements("xpath", path)), path)

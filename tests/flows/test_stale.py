@@ -66,6 +66,17 @@ def test_a_silent_run_whose_dataset_somebody_is_at_is_not(server: Callable[..., 
     assert len(list(stale.look(tmp_path))) == 2
 
 
+def test_a_silent_study_that_somebody_is_at_is_not(server: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("dataset: tiny\nframes: {source: miniature}\n")
+    study = tmp_path / "study.yaml"
+    study.write_text("study: question\nquestion: '?'\nbase: base.yaml\nvariants: {a: {}}\n")
+    server(run(900, manifest=str(study)))
+    with store.exclusive(tmp_path / "question" / "06-samples" / "ab"):
+        (check,) = stale.look(tmp_path)
+        assert check.verdict == "ok"
+    assert next(iter(stale.look(tmp_path))).verdict == "warning"
+
+
 def test_a_server_that_refuses_is_a_warning(
     server: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
