@@ -14,10 +14,11 @@ from typing import Any
 
 import command
 import numpy as np
+import real_data
 
 from irgen import rewards, seeds
 
-FOLDER = Path(__file__).parents[2] / "shared" / "data" / "preview-rewards"
+FOLDER = real_data.DATA / "preview-rewards"
 NFE, STEPS = 336, 28
 
 
@@ -41,14 +42,18 @@ def measure(paths: list[Path], nfe: int, steps: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = command.parser(__doc__)
-    parser.add_argument("files", nargs="*", type=Path, help=f"rewards as .npz; default: all in {FOLDER.name}/")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        help=f".npz with {rewards.KEY}[prompt, seed, step]; default: {FOLDER.name}/*",
+    )
     parser.add_argument("--budget", type=int, default=NFE, help="NFE of an image")
     parser.add_argument("--steps", type=int, default=STEPS, help="of a whole denoising")
     options = parser.parse_args()
-    paths = options.files or sorted(FOLDER.glob("*.npz"))
-    if not paths:
-        parser.error(f"no rewards in {FOLDER}: name .npz files with {rewards.KEY}[prompt, seed, step]")
-    report = measure(paths, options.budget, options.steps)
+    if not options.files:
+        real_data.skip_without(FOLDER)
+    report = measure(options.files or sorted(FOLDER.glob("*.npz")), options.budget, options.steps)
     for name, found in report.items():
         low, high = found["gain_z_ci95"]
         print(

@@ -93,11 +93,12 @@ def match(objects: Objects, detections: Detections, setting: Setting) -> Matched
     free = ~ignored
     right, counts = np.zeros(len(boxes_px), bool), np.ones(len(boxes_px), bool)
     for row, own in enumerate(overlaps):
-        wanted = np.where(free, own, -1.0)
-        # Of equal overlaps the last is taken, as by the field's evaluator.
-        best = len(wanted) - 1 - int(np.argmax(wanted[::-1])) if len(wanted) else -1
-        if best >= 0 and wanted[best] >= SAME_IOU:
-            right[row], free[best] = True, False
+        wanted = np.where(free, own, 0.0)
+        best = wanted.max(initial=0.0)
+        if best >= SAME_IOU:
+            right[row] = True
+            # Of equal overlaps the last is taken, as by the field's evaluator.
+            free[np.flatnonzero(wanted == best)[-1]] = False
         elif (own[ignored] >= SAME_IOU).any():
             counts[row] = False
     return Matched(scores[counts], right[counts], int((~ignored).sum()))
@@ -135,8 +136,8 @@ def curve(images: Sequence[Matched]) -> tuple[F64, F64]:
 
     Of equal scores those of earlier images come first. Recall is nan where there is nothing to find.
     """
-    scores = np.concatenate([image.scores for image in images]) if images else np.zeros(0)
-    right = np.concatenate([image.right for image in images]) if images else np.zeros(0, bool)
+    scores = np.concatenate([np.zeros(0), *(image.scores for image in images)])
+    right = np.concatenate([np.zeros(0, bool), *(image.right for image in images)])
     ordered = right[np.argsort(-scores, kind="stable")]
     objects = sum(image.objects for image in images)
     recall = np.cumsum(ordered) / objects if objects else np.full(len(ordered), np.nan)

@@ -7,12 +7,12 @@ image finds less of what there is (arXiv 2501.09732, section 5.1, calls this ver
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, Protocol
 
-from irgen.report.looking import IRSCORE, REALISM
+from irgen.report.looking import IRSCORE, REALISM, SCORE
 from irgen.report.measure import IMAGES, Figure
 
 ENOUGH = 2
@@ -59,25 +59,19 @@ class Fall:
     score: float
     judges: list[str]
 
-    @property
-    def words(self) -> str:
-        """The fall as a sentence."""
-        return (
-            f"from {self.from_nfe:g} to {self.to_nfe:g} NFE IRSCORE rises by {self.score:.3f}, "
-            f"while {' and '.join(self.judges)} got worse beyond the interval"
-        )
-
 
 @dataclass(frozen=True)
 class Alarm:
     """What the judges say of a search.
 
     Attributes:
+        goal: what the search maximises, in words.
         falls: pairs of budgets between which the verifier was hacked; empty: no alarm.
         stop_at: the largest budget up to which there is none.
         judges: who was asked.
     """
 
+    goal: str
     falls: list[Fall]
     stop_at: Point
     judges: list[str]
@@ -91,6 +85,7 @@ class Alarm:
         """Return it JSON-able."""
         return {
             "rings": self.rings,
+            "goal": self.goal,
             "falls": [asdict(fall) for fall in self.falls],
             "stop_at_nfe": self.stop_at.nfe,
             "stop_at_candidates": self.stop_at.candidates,
@@ -121,29 +116,34 @@ class Budgeted(Protocol):
         ...
 
 
-def judges(measured: Budgeted) -> list[Judge]:
-    """Return the judges that are independent of the verifier, recall (of the first net) last where there is any."""
+def judges(measured: Budgeted, guide: Collection[str]) -> list[Judge]:
+    """Return the judges that are independent of the verifier, recall (of the first net) last where there is any.
+
+    Realism is none where it is in the guide, named by its members.
+    """
     found = [
         Judge(net, "frechet", False, f"FID under {net}") for net, independent in measured.nets.items() if independent
     ]
-    if any(metric == REALISM for _, metric, _ in measured.values):
+    if REALISM not in guide and any(metric == REALISM for _, metric, _ in measured.values):
         found.append(Judge(IMAGES, REALISM, True, "realism"))
     if any(judge == measured.net and metric == "recall" for judge, metric, _ in measured.values):
         found.append(Judge(measured.net, "recall", True, "recall"))
     return found
 
 
-def alarm(measured: Budgeted, points: Sequence[Point]) -> Alarm:
+def alarm(measured: Budgeted, points: Sequence[Point], guide: Collection[str] = (IRSCORE,)) -> Alarm:
     """Compare every two budgets.
 
     Args:
-        measured: has figures of every point's images, resampled together.
+        measured: has figures of every point's images, resampled together; of the guide's score where it is not IRSCORE.
         points: at least one, in order of their budgets, the first the image that no search would have given.
+        guide: names of the verifiers that led the search.
     """
-    asked = judges(measured)
+    asked = judges(measured, guide)
+    maximised = SCORE if (IMAGES, SCORE, points[0].images) in measured.values else IRSCORE
     falls = []
     for before, after in combinations(points, 2):
-        risen = measured.change(IMAGES, IRSCORE, after.images, before.images)
+        risen = measured.change(IMAGES, maximised, after.images, before.images)
         fallen = [
             one for one in asked if _fell(one, measured.change(one.judge, one.metric, after.images, before.images))
         ]
@@ -151,7 +151,8 @@ def alarm(measured: Budgeted, points: Sequence[Point]) -> Alarm:
         if _above(risen) and (len(independent) >= ENOUGH or len(independent) < len(fallen)):
             falls.append(Fall(before.nfe, after.nfe, risen.value, [one.words for one in fallen]))
     bad_from = min((fall.to_nfe for fall in falls), default=float("inf"))
-    return Alarm(falls, [one for one in points if one.nfe < bad_from][-1], [one.words for one in asked])
+    goal = "IRSCORE" if maximised == IRSCORE else "the guide's score"
+    return Alarm(goal, falls, [one for one in points if one.nfe < bad_from][-1], [one.words for one in asked])
 
 
 def _above(figure: Figure) -> bool:

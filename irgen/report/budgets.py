@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from irgen import settings, shards, store
 from irgen.errors import SettingsError, StoreError
@@ -97,8 +98,7 @@ def sets_of(
     between = [point for point in budgets if point.images.startswith("best_of_")]
     if not between:
         return []
-    rows = shards.candidates(samples)
-    rows = rows[rows["attempt"] == rows.groupby("key")["attempt"].transform("max")]
+    rows = _last_attempt(shards.candidates(samples))
     engine = _Once(lambda: load(samples, dataset))
     texts = shards.table(samples).set_index("key")["prompt"]
     found = []
@@ -113,6 +113,23 @@ def sets_of(
 
         found.append(replace(like, name=point.images, read=read))
     return found
+
+
+def guide_scores(samples: Path, keys: Sequence[str], budgets: Sequence[Point]) -> dict[str, NDArray[np.float64]]:
+    """Return what the search's guide said of each budget's images, float64 [N] by set, as it was recorded."""
+    table = shards.table(samples).set_index("key").loc[list(keys)]
+    rows = _last_attempt(shards.candidates(samples))
+    recorded = {"unguided": "unguided_score", "guided": "score"}
+    return {
+        point.images: table[recorded[point.images]].to_numpy()
+        if point.images in recorded
+        else best_of(rows, point.candidates).loc[list(keys), "score"].to_numpy()
+        for point in budgets
+    }
+
+
+def _last_attempt(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["attempt"] == rows.groupby("key")["attempt"].transform("max")]
 
 
 def best_of(rows: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -142,9 +159,16 @@ def load(samples: Path, dataset: Path) -> Generator[Any]:
     manifest, wanted = store.read_manifest(samples), settings_of(samples)
     base = settings.parse(BaseSettings, manifest["settings"]["base"], str(samples / store.MANIFEST))
     for path in sorted(dataset.glob(f"*-adapter/*/{store.MANIFEST}")):
-        if store.read_manifest(path.parent)["content"] == manifest["inputs"]["adapter"]:
+        if _content(path.parent) == manifest["inputs"]["adapter"]:
             return generators.load(base, wanted.steps, wanted.guidance, wanted.batch_size, path.parent)
     raise StoreError(f"{dataset}: the adapter that made {samples} is not there", "Run the adapter stage again.")
+
+
+def _content(output: Path) -> str:
+    try:
+        return str(store.read_manifest(output)["content"])
+    except StoreError:
+        return ""  # damaged, and perhaps another run's
 
 
 class _Once:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from irgen.lineage import ancestors
 from irgen.records import Frame, Reject, read_rows
 from irgen.report import alarm, budgets, codecs, labelled, page, sets
 from irgen.report.alarm import Point
-from irgen.report.looking import IRSCORE, Judges, Seen, look
+from irgen.report.looking import IRSCORE, SCORE, Judges, Seen, look
 from irgen.report.measure import (
     FLOOR,
     GRAYSCALE,
@@ -32,7 +32,7 @@ from irgen.report.measure import (
     search_figures,
 )
 from irgen.report.sets import Equal, ImageSet
-from irgen.settings import ReportSettings
+from irgen.settings import ReportSettings, verifiers_of
 from irgen.sources import root_of
 from irgen.verifiers import calibration
 
@@ -80,12 +80,19 @@ def build(settings: ReportSettings, inputs: Inputs, out: Path, judges: Judges) -
     """
     started = time.monotonic()
     points = budgets.points(inputs.samples, settings.budgets)
-    chosen, coding = _sets(settings, inputs, points)
+    guide = verifiers_of(budgets.settings_of(inputs.samples).guide)
+    chosen, trained, coding = _sets(settings, inputs, points)
     seen = {name: look(judges, one, name != FLOOR) for name, one in chosen.sets.items()}
-    measured = measure(chosen.sets, seen, judges.independent, settings)
+    if guide != (IRSCORE,):
+        for name, scores in budgets.guide_scores(inputs.samples, chosen.sets[GUIDED].keys, points).items():
+            seen[name].values[SCORE] = scores
+    # Of what was learnt features alone are wanted; realism takes longest.
+    learnt = look(replace(judges, realism=None), trained, captioned=False).features
+    measured = measure(chosen.sets, seen, judges.independent, learnt, settings)
     candidates = shards.candidates(inputs.samples)
     figures = {
-        **_measured_figures(measured, chosen, points),
+        **_measured_figures(measured, chosen, points, guide),
+        "guide": list(guide),
         "feature_size_px": list(judges.nets[0].size_px),
         "resamplings": settings.bootstrap,
         "compression": coding,
@@ -113,8 +120,8 @@ def build(settings: ReportSettings, inputs: Inputs, out: Path, judges: Judges) -
     return figures
 
 
-def _sets(settings: ReportSettings, inputs: Inputs, points: list[Point]) -> tuple[Equal, str]:
-    """Return the sets to compare, of equal size and mix, and how they were coded alike."""
+def _sets(settings: ReportSettings, inputs: Inputs, points: list[Point]) -> tuple[Equal, ImageSet, str]:
+    """Return the sets to compare, of equal size and mix, what the adapter learnt, and how all were coded alike."""
     frames = [row for row in read_rows(inputs.frames / "frames.parquet", Frame) if row.lwir]
     kept_format = budgets.settings_of(inputs.samples).image_format
     matched = codecs.matched(frames, root_of(inputs.frames), kept_format)
@@ -122,10 +129,11 @@ def _sets(settings: ReportSettings, inputs: Inputs, points: list[Point]) -> tupl
     between = budgets.sets_of(inputs.samples, inputs.dataset, made[GUIDED], made[UNGUIDED], points, matched.contrasts)
     made |= {one.name: one for one in between}
     real = sets.frame_sets(inputs.frames, inputs.captions, matched.real)
-    return sets.equalised({**real, **made}, list(made), settings.images, settings.seed), matched.words
+    equal = sets.equalised({**real, **made}, list(made), settings.images, settings.seed)
+    return equal, sets.trained_set(inputs.frames, inputs.captions, matched.real), matched.words
 
 
-def _measured_figures(measured: Measured, chosen: Equal, points: list[Point]) -> dict[str, Any]:
+def _measured_figures(measured: Measured, chosen: Equal, points: list[Point], guide: tuple[str, ...]) -> dict[str, Any]:
     """Return what was measured on the sets, and what they are."""
     return {
         **key_figures(measured),
@@ -139,7 +147,7 @@ def _measured_figures(measured: Measured, chosen: Equal, points: list[Point]) ->
         "images_figures": _by_metric(measured, IMAGES),
         "changes": _changes(measured),
         "curve": _curve(measured, points),
-        "alarm": alarm.alarm(measured, points).document(),
+        "alarm": alarm.alarm(measured, points, guide).document(),
     }
 
 

@@ -78,9 +78,9 @@ def contrasts(
     of_real = {key: [box for box in frames[key].boxes if box.label in PEOPLE and not box.ignore] for key in real.keys}
     rows = []
     for one, own in ((real, of_real), (kept, of_kept)):
-        by_time: dict[str, list[float]] = defaultdict(list)
-        for time, value in _means(one, own):
-            by_time[time].append(value)
+        by_time: dict[str, list[tuple[str, float]]] = defaultdict(list)
+        for time, group, value in _means(one, own):
+            by_time[time].append((group, value))
         rows += [_row(one.name, time, values, resamplings, seed) for time, values in sorted(by_time.items())]
     return rows
 
@@ -95,18 +95,19 @@ def _counts(box: Mapping[str, Any]) -> bool:
     return box["label"] in PEOPLE and not box["ignore"]
 
 
-def _means(one: ImageSet, boxes: Mapping[str, Sequence[pixels.Placed]]) -> Iterator[tuple[str, float]]:
-    for key, time, image in zip(one.keys, one.times, one, strict=True):
+def _means(one: ImageSet, boxes: Mapping[str, Sequence[pixels.Placed]]) -> Iterator[tuple[str, str, float]]:
+    """Yield time, group to be resampled with, and mean contrast of each image that has people in boxes."""
+    for key, time, group, image in zip(one.keys, one.times, one.groups, one, strict=True):
         values = [pixels.box_contrast(image, box) for box in boxes.get(key, ())]
         found = [value for value in values if np.isfinite(value)]
         if found:
-            yield time, float(np.mean(found))
+            yield time, group, float(np.mean(found))
 
 
-def _row(name: str, time: str, values: Sequence[float], resamplings: int, seed: int) -> dict[str, Any]:
-    array = np.array(values)
+def _row(name: str, time: str, values: Sequence[tuple[str, float]], resamplings: int, seed: int) -> dict[str, Any]:
+    groups, array = [group for group, _ in values], np.array([value for _, value in values])
     draws = [
-        float(rng.choice(array, len(array)).mean())
+        float(array[bootstrap.resample(groups, rng)].mean())
         for rng in (seeds.generator(seed, number, "report/contrast") for number in range(resamplings))
     ]
     mean = float(array.mean())

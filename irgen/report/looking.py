@@ -21,7 +21,7 @@ from irgen.search.interface import Scores, Verifier
 from irgen.verifiers import lwir_statistics
 from irgen.verifiers.realism import Realism
 
-IRSCORE, REALISM = "irscore", "realism"
+IRSCORE, REALISM, SCORE = "irscore", "realism", "score"
 VERIFIER_NET = "verifier"
 """The verifier's own image features: what it was pleased by, so no independent judge."""
 
@@ -32,7 +32,8 @@ class Seen:
 
     Attributes:
         features: by net, float64 [N, d].
-        values: by quantity, float64 [N]: irscore, realism and its aspects, brightness, contrast, saturated, colour.
+        values: by quantity, float64 [N]: irscore, realism and its aspects, brightness, contrast, saturated, colour;
+            score, under the search's guide, where that is not IRSCORE.
         histograms: shares of grey levels, float64 [N, 256].
         spectra: radial power spectra, float64 [N, 12], log10 of shares.
     """

@@ -108,7 +108,7 @@ class Measured:
 class _Panel:
     """One net's view of all sets, of which the figures of any resample are taken."""
 
-    def __init__(self, features: Mapping[str, F64], training: F64) -> None:
+    def __init__(self, features: Mapping[str, F64], trained: F64) -> None:
         real = checked(features[REAL])
         others = {name: checked(rows) for name, rows in features.items() if name != REAL}
         self._distances = Distances(real, others)
@@ -116,7 +116,7 @@ class _Panel:
         self._balls = {name: Neighbourhoods(real, rows) for name, rows in others.items()}
         self._features = {REAL: real, **others}
         self._nearest = {
-            name: copying.nearest(rows, training).distance for name, rows in self._features.items() if name != FLOOR
+            name: copying.nearest(rows, trained).distance for name, rows in self._features.items() if name != FLOOR
         }
 
     def at(self, rows: Draws, diverse: bool) -> dict[tuple[str, str], float]:
@@ -125,7 +125,7 @@ class _Panel:
         distances = self._distances.at(rows[REAL], {name: rows[name] for name in others})
         found = {("frechet", name): value for name, value in distances.items()}
         for name in others:
-            found["kernel", name] = self._kernels[name].distance(rows[REAL], rows[name])
+            found["kernel", name] = self._kernel(name, rows)
             if len(rows[REAL]) >= LEAST_NEIGHBOURS:
                 found |= self._manifold(name, rows)
             if name != FLOOR:
@@ -137,6 +137,15 @@ class _Panel:
             }
         return found
 
+    def _kernel(self, name: str, rows: Draws) -> float:
+        try:
+            return self._kernels[name].distance(rows[REAL], rows[name])
+        except IrgenError:
+            # A resample of few images may hold too few different ones; it then says nothing.
+            if len(np.unique(rows[REAL])) == len(rows[REAL]) and len(np.unique(rows[name])) == len(rows[name]):
+                raise
+            return float("nan")
+
     def _manifold(self, name: str, rows: Draws) -> dict[tuple[str, str], float]:
         try:
             figures = self._balls[name].manifold(rows[REAL], rows[name])._asdict()
@@ -147,7 +156,11 @@ class _Panel:
 
 
 def measure(
-    sets: Mapping[str, ImageSet], seen: Mapping[str, Seen], nets: Mapping[str, bool], settings: ReportSettings
+    sets: Mapping[str, ImageSet],
+    seen: Mapping[str, Seen],
+    nets: Mapping[str, bool],
+    trained: Mapping[str, F64],
+    settings: ReportSettings,
 ) -> Measured:
     """Measure image sets of equal length.
 
@@ -156,6 +169,7 @@ def measure(
             `guided`, ..., all without videos and of the same prompts), and baselines.
         seen: what was measured of each.
         nets: of the features, whether they are independent of the verifier; the first are the report's own.
+        trained: features of all frames that the adapter learnt, by net: what there is to copy.
         settings: `bootstrap` and `seed`.
 
     Raises:
@@ -167,9 +181,7 @@ def measure(
             f"sets of unequal size: {', '.join(f'{name} {count}' for name, count in counts.items())}",
             f"Figures at unequal N do not compare: take {min(counts.values())} of each.",
         )
-    panels = {
-        net: _Panel({name: one.features[net] for name, one in seen.items()}, seen[FLOOR].features[net]) for net in nets
-    }
+    panels = {net: _Panel({name: one.features[net] for name, one in seen.items()}, trained[net]) for net in nets}
     own = next(iter(nets))
 
     def figures(rows: Draws) -> dict[Key, float]:

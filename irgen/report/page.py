@@ -124,7 +124,7 @@ def render(content: Content) -> str:
             pixels=words.PIXELS,
             meaning=words.meaning_of,
             negatives=words.NEGATIVES,
-            curves=plots.curves(figures["curve"], figures["judges"]),
+            curves=plots.curves(figures["curve"], figures["judges"], figures["guide"]),
             levels=plots.levels(content.seen),
             spectra=plots.spectra(content.seen),
             by_set_classes=shown,

@@ -10,11 +10,12 @@ import numpy as np
 
 from irgen.metrics.frechet import F64
 from irgen.report import charts, words
-from irgen.report.looking import IRSCORE, REALISM, Seen
+from irgen.report.looking import IRSCORE, REALISM, SCORE, Seen
 from irgen.report.measure import GRAYSCALE, GUIDED, IMAGES, REAL, UNGUIDED
 
 BUDGETED = (
     (IMAGES, IRSCORE),
+    (IMAGES, SCORE),
     ("*", "frechet"),
     ("*", "kernel"),
     (IMAGES, REALISM),
@@ -45,12 +46,13 @@ class Chart:
     values: list[float]
 
 
-def curves(rows: Sequence[Mapping[str, Any]], judges: Mapping[str, Any]) -> list[Chart]:
+def curves(rows: Sequence[Mapping[str, Any]], judges: Mapping[str, Any], guide: Sequence[str]) -> list[Chart]:
     """Draw figures against NFE; none where there is one budget only.
 
     Args:
         rows: judge, metric, candidates, nfe, value, low, high; each figure's budgets rising.
         judges: by name, with `independent`; the first is the report's own.
+        guide: names of the verifiers that led the search.
     """
     by_figure: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -61,18 +63,27 @@ def curves(rows: Sequence[Mapping[str, Any]], judges: Mapping[str, Any]) -> list
         for judge in asked:
             points = by_figure.get((judge, metric), [])
             if len(points) > 1:
-                found.append(_curve(judge, metric, points, judges))
+                note = _of_images(metric, guide) if judge == IMAGES else _of_net(judge, judges)
+                found.append(_curve(metric, points, note))
     return found
 
 
-def _curve(judge: str, metric: str, points: Sequence[Mapping[str, Any]], judges: Mapping[str, Any]) -> Chart:
+def _of_images(metric: str, guide: Sequence[str]) -> str:
+    if metric == SCORE or [*guide] == [metric]:
+        return "what is searched for"
+    if metric in guide:
+        return "part of what is searched for"
+    return "not searched for" if metric == IRSCORE else "independent"
+
+
+def _of_net(judge: str, judges: Mapping[str, Any]) -> str:
+    return f"{judge}, {'independent' if judges[judge]['independent'] else 'not independent'}"
+
+
+def _curve(metric: str, points: Sequence[Mapping[str, Any]], note: str) -> Chart:
     values = [point["value"] for point in points]
     band = ([point["low"] for point in points], [point["high"] for point in points]) if "low" in points[0] else None
     kind = words.METRICS[metric]
-    if judge == IMAGES:
-        note = "what is searched for" if metric == IRSCORE else "independent"
-    else:
-        note = f"{judge}, {'independent' if judges[judge]['independent'] else 'not independent'}"
     drawn = charts.scattered({GUIDED: charts.Series([point["nfe"] for point in points], values, band)})
     return Chart(kind.title + kind.arrow, note, drawn, values)
 

@@ -165,6 +165,14 @@ def frame_sets(frames_folder: Path, captions_folder: Path, codec: Codec = raw) -
     return sets
 
 
+def trained_set(frames_folder: Path, captions_folder: Path, codec: Codec = raw) -> ImageSet:
+    """Return the LWIR of captioned train frames, all that the adapter learnt; arguments as of `frame_sets`."""
+    captions = {row.frame_id: row.caption for row in read_rows(captions_folder / "captions.parquet", Caption)}
+    frames = read_rows(frames_folder / "frames.parquet", Frame)
+    learnt = [frame for frame in frames if frame.split == "train" and frame.lwir and frame.id in captions]
+    return _of_frames("trained", learnt, captions, root_of(frames_folder), lwir, codec)
+
+
 def generated_sets(
     samples_folder: Path, captions_folder: Path, frames_folder: Path, codecs: Codecs = NO_CODECS
 ) -> dict[str, ImageSet]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,5 +34,4 @@ def summary(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
 
 
 def _seconds(outcome: Outcome) -> float:
-    cost = outcome.ref.folder / store.COST
-    return float(json.loads(cost.read_text())["seconds"]) if cost.is_file() else outcome.seconds
+    return float(store.read_cost(outcome.ref.folder).get("seconds", outcome.seconds))

@@ -120,9 +120,14 @@ def _irscore(figures: Mapping[str, Any]) -> Finding:
     )
     if interval is None:
         return Finding("open", f"IRSCORE {change}.")
+    guide = figures["guide"]
+    if "irscore" not in guide:
+        moved = "rises" if interval[0] > 0 else "is not shown to rise"
+        return Finding("open", f"IRSCORE {moved}: {change}. The search maximised {' and '.join(guide)} instead.")
+    also = f", beside {' and '.join(name for name in guide if name != 'irscore')}" if len(guide) > 1 else ""
     if interval[0] > 0:
-        return Finding("good", f"IRSCORE rises: {change}. The search maximises it, so this alone proves little.")
-    return Finding("bad", f"IRSCORE is not shown to rise, though the search maximises it: {change}.")
+        return Finding("good", f"IRSCORE rises: {change}. The search maximises it{also}, so this alone proves little.")
+    return Finding("bad", f"IRSCORE is not shown to rise, though the search maximises it{also}: {change}.")
 
 
 def _alarm(figures: Mapping[str, Any]) -> Finding:
@@ -133,8 +138,8 @@ def _alarm(figures: Mapping[str, Any]) -> Finding:
         advice = "do not search with this verifier" if stop == 1 else f"stop at {stop} candidates"
         return Finding(
             "bad",
-            f"Alarm: the verifier is being hacked. From {first['from_nfe']:g} to {first['to_nfe']:g} NFE IRSCORE rises "
-            f"by {number(first['score'])} while {fallen} got worse beyond the interval. Stop at "
+            f"Alarm: the verifier is being hacked. From {first['from_nfe']:g} to {first['to_nfe']:g} NFE "
+            f"{alarm['goal']} rises by {number(first['score'])} while {fallen} got worse beyond the interval. Stop at "
             f"{alarm['stop_at_nfe']:g} NFE: {advice}.",
         )
     if alarm["stop_at_candidates"] == 1:
@@ -143,8 +148,8 @@ def _alarm(figures: Mapping[str, Any]) -> Finding:
         return Finding("open", "Whether the verifier is hacked cannot be told without intervals.")
     return Finding(
         "good",
-        f"No sign of verifier hacking up to {alarm['stop_at_nfe']:g} NFE: while IRSCORE rises, neither two independent "
-        f"judges nor recall get worse beyond their intervals (asked: {', '.join(alarm['judges'])}).",
+        f"No sign of verifier hacking up to {alarm['stop_at_nfe']:g} NFE: while {alarm['goal']} rises, neither two "
+        f"independent judges nor recall get worse beyond their intervals (asked: {', '.join(alarm['judges'])}).",
     )
 
 
@@ -155,7 +160,7 @@ def _judges(figures: Mapping[str, Any]) -> Finding:
         for net, judge in figures["judges"].items()
         if judge["independent"]
     }
-    if "realism" in figures["changes"]["images"]:
+    if "realism" in figures["changes"]["images"] and "realism" not in figures["guide"]:
         changes["realism"] = (figures["changes"]["images"]["realism"], 1)
     better = [name for name, (change, sign) in changes.items() if _beyond(change, sign)]
     worse = [name for name, (change, sign) in changes.items() if _beyond(change, -sign)]

@@ -28,6 +28,7 @@ from irgen.settings.guide import (
     VerifierChoice,
     ZeroShotChoice,
     verifier_of,
+    verifiers_of,
 )
 from irgen.settings.labels import LabelsSettings
 from irgen.settings.manifest import Manifest, load_manifest
@@ -104,4 +105,5 @@ __all__ = [
     "load_manifest",
     "parse",
     "verifier_of",
+    "verifiers_of",
 ]

@@ -10,6 +10,10 @@ from irgen.settings.common import MINIATURE, Settings
 SOURCES = ("kaist", "roadscene", "hit-uav", "folder", MINIATURE)
 """What comes with irgen; packages may bring others."""
 
+LWIR_ALONE = ("hit-uav", "folder")
+WITHOUT_BOXES = ("roadscene", "folder")
+"""What their frames lack: visible images, boxes."""
+
 
 class MiniatureScenes(Settings):
     """How many procedural scenes the miniature source draws."""

@@ -179,6 +179,13 @@ def verifier_of(guide: VerifierChoice) -> str:
     return guide.extension if isinstance(guide, ExtensionChoice) else guide.name
 
 
+def verifiers_of(guide: VerifierChoice) -> tuple[str, ...]:
+    """Return what it, or each member of it, is called on score sheets."""
+    if isinstance(guide, EnsembleChoice):
+        return tuple(verifier_of(member.verifier) for member in guide.members)
+    return (verifier_of(guide),)
+
+
 def asks_teachers(guide: VerifierChoice) -> bool:
     """Whether it, or a member of it, counts what the teachers find."""
     if isinstance(guide, EnsembleChoice):

@@ -11,7 +11,7 @@ from irgen.settings.adapter import AdapterSettings
 from irgen.settings.base import BaseSettings
 from irgen.settings.captions import CaptionsSettings
 from irgen.settings.common import Settings
-from irgen.settings.frames import FramesSettings
+from irgen.settings.frames import LWIR_ALONE, WITHOUT_BOXES, FramesSettings
 from irgen.settings.labels import LabelsSettings
 from irgen.settings.negatives import NegativesSettings
 from irgen.settings.parsing import parse
@@ -62,6 +62,23 @@ class Manifest(Settings):
                     f"verifier.bar.{kind} asks for an AUC against {kind}, but negatives.kinds leaves {kind} out: "
                     f"add it there or set verifier.bar.{kind} to 0"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _source_has_what_the_bar_asks_for(self) -> Self:
+        # Else the verifier fails at its end, hours after the frames were read.
+        source, bar = self.frames.source, self.verifier.bar
+        for kind in ("gray", "inverted", "rgb"):
+            if source in LWIR_ALONE and getattr(bar, kind) > 0:
+                raise ValueError(
+                    f"verifier.bar.{kind} asks for an AUC against {kind}, but frames.source = {source} has no visible "
+                    f"images to make it of: set verifier.bar.{kind} to 0"
+                )
+        if source in WITHOUT_BOXES and self.captions.captioner == "rules" and bar.match > 0:
+            raise ValueError(
+                f"verifier.bar.match asks for captions that tell images apart, but frames.source = {source} has no "
+                "boxes to make such of: set verifier.bar.match to 0, or captions.captioner to vlm"
+            )
         return self
 
 

@@ -104,7 +104,7 @@ def _findings(summed: Mapping[str, Any]) -> list[Finding]:
         if alarm["rings"]:
             first = alarm["falls"][0]
             text = (
-                f"{moved}. Alarm: from {first['from_nfe']:g} to {first['to_nfe']:g} NFE IRSCORE rises by "
+                f"{moved}. Alarm: from {first['from_nfe']:g} to {first['to_nfe']:g} NFE {alarm['goal']} rises by "
                 f"{number(first['score'])} while {' and '.join(first['judges'])} got worse beyond the interval. "
                 f"Stop at {alarm['stop_at_nfe']:g} NFE."
             )

@@ -53,7 +53,19 @@ def rows(runs: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> pd.DataFr
             found.append((*key, point["judge"], point["metric"], point["value"]))
         for kind, value in {**report["verifier_auc"], **report["verifier_test_auc"]}.items():
             found.append((run.variant, run.seed, 0, 0.0, AUC, kind, value))
-    return pd.DataFrame(found, columns=COLUMNS)
+    return _lined_up(pd.DataFrame(found, columns=COLUMNS))
+
+
+def _lined_up(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the budgets of a variant's seeds one name: schedules calibrated for each seed end with unlike candidates."""
+    for variant, part in table[table["candidates"] > 0].groupby("variant"):
+        by_seed = [sorted(own["candidates"].unique()) for _, own in part.groupby("seed")]
+        if len({len(own) for own in by_seed}) > 1:
+            raise IrgenError(f"{variant}: seeds with unlike numbers of budgets", "Leave report.budgets empty.")
+        most = np.max(by_seed, axis=0)
+        for (_, own), counts in zip(part.groupby("seed"), by_seed, strict=True):
+            table.loc[own.index, "candidates"] = own["candidates"].map(dict(zip(counts, most.tolist(), strict=True)))
+    return table
 
 
 def interval(values: Sequence[float] | F64) -> Figure:
@@ -93,13 +105,19 @@ class OverSeeds:
         return interval(self.values[judge, metric, after] - self.values[judge, metric, before])
 
 
-def summarise(study: Study, table: pd.DataFrame, nets: Mapping[str, bool] | None = None) -> dict[str, Any]:
+def summarise(
+    study: Study,
+    table: pd.DataFrame,
+    nets: Mapping[str, bool] | None = None,
+    guides: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Return means and intervals over seeds, each variant's alarm, and what its search gained.
 
     Args:
         study: what was asked.
         table: as `rows` gives it.
         nets: whether each net is independent; by default all are but those of the verifier's family.
+        guides: by variant, names of the verifiers that led its searches; by default IRSCORE.
 
     Returns:
         study, question, seeds; figures: rows with variant, candidates, nfe, judge, metric, value, low, high; alarms:
@@ -108,9 +126,11 @@ def summarise(study: Study, table: pd.DataFrame, nets: Mapping[str, bool] | None
     judges = [str(judge) for judge in dict.fromkeys(table["judge"]) if judge not in (IMAGES, AUC)]
     known = nets or {judge: judge not in OWN_FAMILY for judge in judges}
     found = []
-    for key, part in table.groupby(["variant", "candidates", "nfe", "judge", "metric"], sort=False):
-        variant, candidates, nfe, judge, metric = key
-        place = {"variant": variant, "candidates": int(candidates), "nfe": float(nfe), "judge": judge, "metric": metric}
+    nfe_of = table.groupby(["variant", "candidates"])["nfe"].mean()  # images that were tried again cost a seed more
+    for key, part in table.groupby(["variant", "candidates", "judge", "metric"], sort=False):
+        variant, candidates, judge, metric = key
+        nfe = float(nfe_of[variant, candidates])
+        place = {"variant": variant, "candidates": int(candidates), "nfe": nfe, "judge": judge, "metric": metric}
         figure = interval(part["value"].to_numpy())
         found.append({**place, **(_clipped(figure) if judge == AUC or metric in SHARES else figure).document()})
     by_variant = {variant: _over_seeds(table[table["variant"] == variant], known) for variant in study.variants}
@@ -120,7 +140,10 @@ def summarise(study: Study, table: pd.DataFrame, nets: Mapping[str, bool] | None
         "seeds": list(study.seeds),
         "nets": known,
         "figures": found,
-        "alarms": {name: alarm(figures, points).document() for name, (figures, points) in by_variant.items()},
+        "alarms": {
+            name: alarm(figures, points, (guides or {}).get(name, (IRSCORE,))).document()
+            for name, (figures, points) in by_variant.items()
+        },
         "gains": {name: _gains(figures, points) for name, (figures, points) in by_variant.items()},
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irgen import files, pipeline
-from irgen.pipeline import Outcome
-from irgen.settings import Manifest
+from irgen.pipeline import Helpers, Outcome
+from irgen.settings import Manifest, Settings, verifiers_of
+from irgen.store import Ref
 from irgen.studies import page, results
 from irgen.studies.settings import Run, Study
 
 PAGE, FIGURES, TABLE = "index.html", "study.json", "study.parquet"
 
 
-def build(manifest: Manifest, data: Path) -> dict[str, Outcome]:
+def build(
+    manifest: Manifest,
+    data: Path,
+    helpers: Callable[[str, Mapping[str, Settings], Mapping[str, Ref]], Helpers | None] = lambda *_: None,
+) -> dict[str, Outcome]:
     """Build all stages of a dataset, in order; what is done is reused.
+
+    Args:
+        manifest: of the dataset.
+        data: the data folder.
+        helpers: called with a stage, its settings and its inputs; returns what has other processes work at it.
 
     Raises:
         IrgenError: whatever a stage raises.
@@ -30,7 +40,8 @@ def build(manifest: Manifest, data: Path) -> dict[str, Outcome]:
     for stage in pipeline.STAGES:
         sections = {name: getattr(manifest, name) for name in stage.sections}
         refs = {name: outcomes[name].ref for name in stage.reads(sections)}
-        outcomes[stage.name] = pipeline.run_stage(stage, root, sections, refs)
+        others = helpers(stage.name, sections, refs)
+        outcomes[stage.name] = pipeline.run_stage(stage, root, sections, refs, helpers=others)
     return outcomes
 
 
@@ -49,7 +60,8 @@ def write(study: Study, runs: Sequence[Run], reports: Sequence[Outcome], data: P
     out = pipeline.dataset_root(data, study.study) / "study"
     out.mkdir(parents=True, exist_ok=True)
     rows = results.rows(runs, [_figures(report) for report in reports])
-    summed = results.summarise(study, rows)
+    guides = {run.variant: verifiers_of(run.manifest.samples.guide) for run in runs}
+    summed = results.summarise(study, rows, guides=guides)
     files.write_json(out / FIGURES, summed)
     with files.placed(out / TABLE) as temporary:
         pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary, compression="zstd")

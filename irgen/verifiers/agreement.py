@@ -7,7 +7,7 @@ boxes to be ignored; it may be taken off, so that a search keeps images that can
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Agreement:
         """Score uint8 [B, H, W, 3]; 1 where the caption says nothing that could be checked."""
         check_pairs(images, captions)
         found = [[detection.box for detection in own] for own in self._detector.detect(images)]
-        return _fits(captions, found, images)
+        return _fits(captions, found, images, self._detector.classes)
 
 
 class TeachersAgreement:
@@ -63,17 +63,19 @@ class TeachersAgreement:
         """Score uint8 [B, H, W, 3]; without doubts 1 where the caption says nothing that could be checked."""
         check_pairs(images, captions)
         found = self._teachers.label(images)
-        fits = _fits(captions, [sure(own) for own in found], images)
+        fits = _fits(captions, [sure(own) for own in found], images, self._teachers.classes)
         ignored = [
-            math.fsum(box.score for box in doubt_untold(caption, own) if box.ignore)
+            math.fsum(box.score for box in doubt_untold(caption, own, self._teachers.classes) if box.ignore)
             for caption, own in zip(captions, found, strict=True)
         ]
         doubt = np.array(ignored, dtype=np.float64)
         return Scores(fits.value - self._doubt * doubt, {**fits.parts, "agreement_doubt": doubt})
 
 
-def _fits(captions: Sequence[str], found: Sequence[Sequence[Box]], images: np.ndarray) -> Scores:
+def _fits(
+    captions: Sequence[str], found: Sequence[Sequence[Box]], images: np.ndarray, known: Collection[str]
+) -> Scores:
     height_px, width_px = images.shape[1:3]
-    pairs = [agreement(caption, own, width_px, height_px) for caption, own in zip(captions, found, strict=True)]
+    pairs = [agreement(caption, own, width_px, height_px, known) for caption, own in zip(captions, found, strict=True)]
     count, place = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
     return Scores((count + place) / 2, {"agreement_count": count, "agreement_place": place})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -30,6 +31,11 @@ class Detection:
 class Detector(Protocol):
     """Images to boxes; what it finds in one image does not depend on the others."""
 
+    @property
+    def classes(self) -> Collection[str]:
+        """Names of what it knows."""
+        ...
+
     def detect(self, images: np.ndarray) -> list[list[Detection]]:
         """Find objects in uint8 [B, H, W, 3], a list each."""
         ...
@@ -48,6 +54,11 @@ class TransformersDetector:
         self._model = model
         self._processor = processor
         self._confidence = confidence
+
+    @property
+    def classes(self) -> Collection[str]:
+        """Names of what it knows."""
+        return set(self._model.config.id2label.values())
 
     @classmethod
     def load(cls, model: str, confidence: float) -> TransformersDetector:

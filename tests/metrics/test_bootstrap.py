@@ -30,6 +30,10 @@ def test_the_interval_of_a_mean_is_the_textbook_one() -> None:
     assert high - low == pytest.approx(2 * 1.96 * 2 / np.sqrt(400), rel=0.12)
 
 
+def test_the_interval_is_that_of_the_quantiles_about_the_mean() -> None:
+    assert interval(10.0, np.arange(1001)) == pytest.approx([10 - 475, 10 + 475])
+
+
 def test_the_interval_is_wider_where_images_of_a_video_are_alike() -> None:
     rng = np.random.default_rng(3)
     values = np.repeat(rng.normal(size=20), 10)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask
 
 from irgen.metrics.missrate import (
     FPPI_POINTS,
@@ -12,6 +13,7 @@ from irgen.metrics.missrate import (
     curve,
     log_average,
     match,
+    overlap,
     recall,
     to_ignore,
 )
@@ -83,6 +85,12 @@ def test_detection_in_an_ignored_box_counts_neither_way():
     assert image.objects == 1
 
 
+def test_a_detection_half_in_an_ignored_box_counts_neither_way():
+    truth = objects((100, 100, 30, 60), ignore=[True])
+    image = match(truth, detections((115, 100, 30, 60, 0.9), (116, 100, 30, 60, 0.8)), SETTING)
+    assert image.scores.tolist() == [0.8]
+
+
 def test_second_detection_of_an_object_is_a_false_positive():
     image = match(objects(BOX), detections((*BOX, 0.5), (*BOX, 0.9)), SETTING)
     assert image.scores.tolist() == [0.9, 0.5]
@@ -102,6 +110,30 @@ def test_overlap_of_exactly_half_is_a_match():
     assert image.right.tolist() == [False]
 
 
+SIDES = st.tuples(*[st.floats(0, 4)] * 2, *[st.floats(0.01, 3)] * 2)
+
+
+@given(st.lists(SIDES, min_size=1, max_size=4), st.lists(st.tuples(SIDES, st.booleans()), min_size=1, max_size=4))
+def test_overlaps_are_those_of_pycocotools_with_its_crowds_for_ignored_boxes(found, wanted):
+    boxes_px, objects_px = np.array(found), np.array([box for box, _ in wanted])
+    ignored = np.array([ignore for _, ignore in wanted])
+    reference = mask.iou(boxes_px, objects_px, ignored.astype(np.uint8))
+    np.testing.assert_allclose(overlap(boxes_px, objects_px, ignored), reference, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_boxes_without_area_overlap_nothing_not_even_one_another():
+    flat = np.array([[1.0, 1.0, 0.0, 2.0], [1.0, 1.0, 2.0, -1.0]])
+    assert overlap(flat, np.abs(flat), np.array([False, True])).tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_curve_counts_false_positives_per_image():
+    fppi, found = curve([matched([False, True])])
+    assert (fppi.tolist(), found.tolist()) == ([1, 1], [0, 1])
+    fppi, found = curve([])
+    assert (fppi.tolist(), found.tolist()) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("box", "occlusion", "ignored"),
     [
@@ -112,7 +144,9 @@ def test_overlap_of_exactly_half_is_a_match():
         ((4.9, 100, 20, 60), 0, True),
         ((5, 5, 20, 60), 0, False),
         ((100, 4, 20, 60), 0, True),
+        ((615, 100, 20, 60), 0, False),
         ((615.1, 100, 20, 60), 0, True),
+        ((100, 447, 20, 60), 0, False),
         ((100, 447.1, 20, 60), 0, True),
     ],
 )

@@ -123,8 +123,10 @@ def figures() -> dict[str, Any]:
             *steps("scenenet", "frechet", [3.9, 3.0, 2.2]),
             *steps("scenenet", "recall", [0.5, 0.52, 0.5]),
         ],
+        "guide": ["irscore"],
         "alarm": {
             "rings": False,
+            "goal": "IRSCORE",
             "falls": [],
             "stop_at_nfe": 120.0,
             "stop_at_candidates": 12,

@@ -9,17 +9,19 @@ FLAT = (0.0, 0.0, 0.0)
 
 
 def measured(
-    score: tuple[float, ...],
+    irscore: tuple[float, ...],
     scenenet: tuple[float, ...] = FLAT,
     random_conv: tuple[float, ...] = FLAT,
     realism: tuple[float, ...] = FLAT,
     recall: tuple[float, ...] = FLAT,
     own: tuple[float, ...] = FLAT,
     noise: float = 0.1,
+    score: tuple[float, ...] = (),
 ) -> Measured:
     """Figures at three budgets, and resamples of each around them."""
     curves = {
-        ("images", "irscore"): score,
+        ("images", "irscore"): irscore,
+        **({("images", "score"): score} if score else {}),
         ("scenenet", "frechet"): scenenet,
         ("random-conv", "frechet"): random_conv,
         ("verifier", "frechet"): own,
@@ -51,6 +53,20 @@ def test_two_independent_judges_that_fall_ring_it_and_the_budget_before_is_named
 def test_realism_is_a_judge_too() -> None:
     found = alarm(measured((0, 1, 2), (9, 10, 11), realism=(0, -1, -2)), POINTS)
     assert found.rings and found.stop_at.candidates == 1
+
+
+def test_where_another_verifier_leads_its_score_is_what_may_not_rise_alone() -> None:
+    worse = {"scenenet": (9, 10, 11), "random_conv": (9, 10, 11)}
+    assert not alarm(measured((2, 1, 0), **worse), POINTS).rings
+    found = alarm(measured((2, 1, 0), **worse, score=(0.4, 2, 3)), POINTS, ("clipscore",))
+    assert found.rings and found.stop_at.candidates == 1 and found.document()["goal"] == "the guide's score"
+
+
+def test_realism_does_not_judge_a_search_that_it_leads() -> None:
+    worse = {"scenenet": (9, 10, 11), "realism": (2, 1, 0)}
+    assert alarm(measured((0, 1, 2), **worse), POINTS).rings
+    found = alarm(measured((0, 1, 2), **worse, score=(0, 1, 2)), POINTS, ("irscore", "realism"))
+    assert not found.rings and "realism" not in found.judges
 
 
 def test_recall_alone_rings_it() -> None:

@@ -9,7 +9,7 @@ from irgen.metrics.frechet import frechet_distances
 from irgen.metrics.kernel import kernel_distance
 from irgen.metrics.manifold import manifold
 from irgen.report.looking import Seen
-from irgen.report.measure import GUIDED, IMAGES, UNGUIDED, Measured, key_figures, measure, search_figures
+from irgen.report.measure import FLOOR, GUIDED, IMAGES, UNGUIDED, Measured, key_figures, measure, search_figures
 from irgen.report.sets import ImageSet
 from irgen.settings import ReportSettings
 
@@ -27,7 +27,8 @@ def look(images: ImageSet) -> Seen:
 
 
 def measured_of(sets: dict[str, ImageSet], settings: ReportSettings = SETTINGS) -> Measured:
-    return measure(sets, {name: look(one) for name, one in sets.items()}, NETS, settings)
+    seen = {name: look(one) for name, one in sets.items()}
+    return measure(sets, seen, NETS, seen[FLOOR].features, settings)
 
 
 @pytest.fixture
@@ -57,6 +58,25 @@ def test_what_guidance_gained_is_positive_where_it_is_better(measured: Measured)
     figures = key_figures(measured)
     assert figures["gain"]["fid"] == figures["fid"]["unguided"] - figures["fid"]["guided"] > 0
     assert figures["gain"]["irscore"] == figures["irscore"]["guided"] - figures["irscore"]["unguided"] > 0
+
+
+def test_copies_are_looked_for_among_all_that_was_learnt(sets: dict[str, ImageSet]) -> None:
+    seen = {name: look(one) for name, one in sets.items()}
+    # More frames were learnt than the report takes of each set, and what is shown as new are copies of those.
+    learnt = {
+        net: np.concatenate([rows + 1e-3, seen[GUIDED].features[net]]) for net, rows in seen["real"].features.items()
+    }
+    assert measure(sets, seen, NETS, learnt, SETTINGS).figure("levels", "copying", GUIDED).value > 0.9
+    few = {net: rows[:64] for net, rows in learnt.items()}
+    assert measure(sets, seen, NETS, few, SETTINGS).figure("levels", "copying", GUIDED).value < 0.5
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_few_images_have_figures_and_intervals_of_what_can_be_resampled(sets: dict[str, ImageSet], n: int) -> None:
+    few = {name: one.take(range(n)) for name, one in sets.items()}
+    found = measured_of(few, ReportSettings(bootstrap=100, seed=3))
+    assert np.isfinite(found.figure("levels", "kernel", GUIDED).value)
+    assert found.figure("levels", "frechet", GUIDED).interval is not None
 
 
 def test_every_figure_has_an_interval_about_it(measured: Measured) -> None:

@@ -10,7 +10,7 @@ from irgen import records, store
 from irgen.captions import forms
 from irgen.errors import SourceError
 from irgen.records import Caption, Frame
-from irgen.report.sets import ImageSet, equalised, frame_sets
+from irgen.report.sets import ImageSet, equalised, frame_sets, trained_set
 from irgen.settings import FramesSettings
 
 
@@ -59,6 +59,14 @@ def test_real_frames_are_split_into_reference_floor_and_baseline(stages: Callabl
     luma = round(0.299 * 200)
     assert next(iter(sets["grayscale"]))[0, 0].tolist() == [luma] * 3
     assert next(iter(sets["inverted"]))[0, 0].tolist() == [255 - luma] * 3
+
+
+def test_what_was_learnt_are_the_captioned_train_frames(stages: Callable[..., tuple[Path, Path]]) -> None:
+    frames = [frame(split, number) for split in ("train", "val", "test") for number in range(4)]
+    frames[1] = replace(frames[1], lwir="")
+    learnt = trained_set(*stages([one for one in frames if one.lwir], [*frames[:3], *frames[4:6], frames[8]]))
+    assert learnt.keys == ("train00", "train02")
+    assert [image[0, 0, 0] for image in learnt] == [0, 1]
 
 
 @pytest.mark.parametrize("visible", [0, 1])

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -89,6 +90,34 @@ def test_judges_of_the_verifiers_own_family_are_not_counted(figures: dict[str, A
     assert judged(figures)[0] == "good"
 
 
+def test_realism_is_not_asked_of_what_it_led(figures: dict[str, Any]) -> None:
+    figures["guide"] = ["irscore", "realism"]
+    assert "2 of 2 say guided images are the better ones" in judged(figures)[1]
+
+
+@pytest.mark.parametrize(
+    ("guide", "gain", "mood", "said"),
+    [
+        (["irscore"], [0.1, 0.2], "good", "IRSCORE rises: .* The search maximises it, so"),
+        (["irscore", "agreement"], [0.1, 0.2], "good", "The search maximises it, beside agreement, so"),
+        (["irscore"], [-0.1, 0.2], "bad", "not shown to rise, though the search maximises it: "),
+        (["clipscore"], [0.1, 0.2], "open", "IRSCORE rises: .* The search maximised clipscore instead"),
+        (
+            ["realism", "agreement"],
+            [-0.1, 0.2],
+            "open",
+            "not shown to rise: .* maximised realism and agreement instead",
+        ),
+    ],
+)
+def test_what_a_rise_of_irscore_means_hangs_on_the_guide(
+    figures: dict[str, Any], guide: list[str], gain: list[float], mood: str, said: str
+) -> None:
+    figures["guide"], figures["intervals"]["gain"]["irscore"] = guide, gain
+    finding = next(one for one in verdict(figures) if one.text.startswith("IRSCORE"))
+    assert finding.mood == mood and re.search(said, finding.text)
+
+
 def test_a_judge_that_finds_guided_images_worse_is_named(figures: dict[str, Any]) -> None:
     figures["changes"]["random-conv"]["frechet"] = {"value": 9.0, "low": 8.0, "high": 10.0}
     mood, text = judged(figures)
@@ -97,8 +126,15 @@ def test_a_judge_that_finds_guided_images_worse_is_named(figures: dict[str, Any]
 
 def test_a_ringing_alarm_names_the_budget_to_stop_at(figures: dict[str, Any]) -> None:
     fall = {"from_nfe": 10.0, "to_nfe": 120.0, "score": 0.05, "judges": ["recall"]}
-    figures["alarm"] |= {"rings": True, "falls": [fall], "stop_at_nfe": 10.0, "stop_at_candidates": 1}
+    figures["alarm"] |= {
+        "rings": True,
+        "goal": "the guide's score",
+        "falls": [fall],
+        "stop_at_nfe": 10.0,
+        "stop_at_candidates": 1,
+    }
     finding = verdict(figures)[1]
+    assert "From 10 to 120 NFE the guide's score rises by" in finding.text
     assert finding.mood == "bad" and "Stop at 10 NFE: do not search with this verifier." in finding.text
 
 

@@ -53,6 +53,11 @@ def searched(algorithm, guide=None, **fields):
         ({"frames": {"source": "miniature", "root": "x"}}, ["draws its own frames"]),
         ({"frames": {"source": "folder", "root": "x", "scenes": {"train": 9}}}, ["`scenes` is for the miniature"]),
         ({"frames": {}}, ["field `frames.source` is missing"]),
+        ({"frames": {"source": "hit-uav", "root": "x"}}, ["bar.gray", "hit-uav has no visible images", "to 0"]),
+        (
+            {"frames": {"source": "folder", "root": "x"}, "verifier": {"bar": {"gray": 0}}},
+            ["bar.match", "folder has no boxes", "captioner to vlm"],
+        ),
         ({"negatives": {"kinds": ["inverted"]}}, ["verifier.bar.gray", "leaves gray out"]),
         ({"negatives": {"kinds": ["gray", "gray"]}}, ["a kind twice"]),
         ({"verifier": {"previews": True}}, ["previews are of own samples", "set own_samples"]),

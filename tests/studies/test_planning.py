@@ -4,6 +4,7 @@ import pytest
 
 from irgen import machine, rehearsal
 from irgen.costs import Measured
+from irgen.generators import memory
 from irgen.pipeline import NAMES
 from irgen.studies import planning
 from irgen.studies.settings import load
@@ -51,8 +52,13 @@ def test_the_plan_of_a_study_has_a_row_a_run(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_the_doctor_looks_at_every_run_and_tells_alike_findings_once(tmp_path: Path) -> None:
+def test_the_doctor_looks_at_every_run_and_tells_alike_findings_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reckoned: list[tuple[object, ...]] = []
+    monkeypatch.setattr(memory, "plan", lambda *what: reckoned.append(what))
     variants = {"a": {}, "b": {"verifier.model": "local-dir:nowhere"}}
     done = irgen("doctor", write(tmp_path, variants=variants), "--data", tmp_path / "data")
     assert done.exit_code == 1
     assert done.stdout.count("packages") == 1 and done.stdout.count("nowhere") >= 1
+    assert len(reckoned) == 1

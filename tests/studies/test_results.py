@@ -48,6 +48,19 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert interval([3.0]).interval is None
 
 
+def test_seeds_whose_searches_cost_unlike_are_still_one_budget() -> None:
+    """An image that was tried again costs its seed more; a schedule that was calibrated for it has other candidates."""
+    reports = [report(run.seed, False) for run in RUNS]
+    for point in reports[0]["curve"]:
+        if point["candidates"] == 12:
+            point |= {"candidates": 10, "nfe": 97.5}
+    summed = summarise(STUDY, rows(RUNS, reports))
+    own = [row for row in summed["figures"] if (row["variant"], row["metric"]) == ("random", "irscore")]
+    assert [(row["candidates"], row["nfe"]) for row in own] == [(1, 8.0), (4, 32.0), (12, pytest.approx(96.5))]
+    assert all("low" in row for row in own)
+    page.render(STUDY, summed, [(run.name, "") for run in RUNS])
+
+
 def test_figures_are_means_over_seeds_with_their_intervals() -> None:
     found = summarise(STUDY, rows(RUNS, REPORTS))["figures"]
     one = next(row for row in found if (row["variant"], row["metric"], row["candidates"]) == ("random", "irscore", 12))

@@ -20,6 +20,7 @@ CAPTION = "a road at night with two people near on the left"
 @dataclass
 class FakeDetector:
     answers: Sequence[list[Detection]]
+    classes = ("person", "cyclist", "car")
 
     def detect(self, images: np.ndarray) -> list[list[Detection]]:
         return list(self.answers[: len(images)])
@@ -35,6 +36,8 @@ def test_the_score_is_the_mean_of_its_parts() -> None:
 
 class FakeTeachers:
     """See two persons on the left in every image, one of them doubtfully, and a car."""
+
+    classes = ("person", "cyclist", "car")
 
     def label(self, images: np.ndarray) -> list[list[LabelledBox]]:
         one = LabelledBox("person", 50.0, 100, 20, 200.0, 0.9, "teacher", 0.8, ignore=False)
