@@ -16,7 +16,7 @@ from typing import Any
 import alternating  # first: it sets the threads
 import command
 import numpy as np
-import real_frames
+import real_data
 import torch
 from cleanfid.fid import compute_fid, get_folder_features
 
@@ -24,8 +24,8 @@ from irgen import images, pipeline, settings
 from irgen.metrics.features import FeatureNet, features
 from irgen.metrics.frechet import frechet_distances
 
-ANNOTATIONS = real_frames.DATA / "kaist" / "annotations-xml-all-95324.tar.gz"
-HIT_UAV = real_frames.DATA / "hit-uav" / "images"
+ANNOTATIONS = real_data.DATA / "kaist" / "annotations-xml-all-95324.tar.gz"
+HIT_UAV = real_data.DATA / "hit-uav" / "images"
 SPLITS = ("train", "val")
 CPU = torch.device("cpu")
 
@@ -95,7 +95,7 @@ def distances(pairs: int) -> dict[str, Any]:
 def main() -> None:
     options = command.parser(__doc__, pairs=3).parse_args()
     for path in (ANNOTATIONS, HIT_UAV):
-        real_frames.skip_without(path)
+        real_data.skip_without(path)
     report = {**annotations(), **distances(options.pairs)}
     print(f"{report['annotations']} annotations: {report['annotations_cpu_s']:.1f} CPU-s")
     print(

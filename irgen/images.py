@@ -24,7 +24,10 @@ MAX_PIXELS = 64_000_000
 """More is refused as a decompression bomb; a 640x512 frame has 0.3 million."""
 MAX_BYTES = 256 << 20
 SENSOR_MAX = (1 << 14) - 1
-"""Thermal cores count in 14 bits: 16-bit images without larger values hold counts, not brightness."""
+"""Thermal cores count in 14 bits: 16-bit images that span no more hold counts (or hundredths of a kelvin), not
+brightness."""
+OUTLIERS = (0.1, 99.9)
+"""Percentiles between which the scene's counts lie."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
@@ -62,7 +65,7 @@ def check(path: Path) -> Checked:
         BadImageError: missing, empty, truncated, oversized, or no image.
     """
     data = _bytes(path)
-    width_px, height_px = _decoded(path, data, lambda image: image.size)
+    width_px, height_px = _decoded(path, data, _size)
     return Checked(hashlib.sha256(data).hexdigest(), width_px, height_px)
 
 
@@ -78,7 +81,7 @@ def read_rgb(path: Path) -> np.ndarray:
 def read_gray(path: Path) -> np.ndarray:
     """Read an image file as uint8 [H, W]: ITU-R BT.601 luma of a colour image.
 
-    16-bit images are scaled by their full range, or, where no value exceeds 14 bits, from their least to their
+    16-bit images are scaled by their full range, or, where the scene spans no more than 14 bits, from its least to its
     greatest sensor count.
 
     Raises:
@@ -174,14 +177,24 @@ def _is_cut(data: bytes) -> bool:
     return data.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" not in data[-64:]
 
 
+def _size(image: Image.Image) -> tuple[int, int]:
+    """Return an image's size, once it is known that its grey levels can be read."""
+    if image.mode not in ("L", "RGB"):
+        _eight_bit(image).convert("L")
+    return image.size
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("has values that are not finite")
-    low, high = float(values.min()), float(values.max())
-    if image.mode != "F" and low >= 0 and SENSOR_MAX < high < 1 << 16:
+    # A dead or a hot pixel is no end of the scene.
+    low, high = (float(value) for value in np.percentile(values, OUTLIERS))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    if image.mode != "F" and values.min() >= 0 and SENSOR_MAX < high - low < 1 << 16:
         low, high = 0.0, 65535.0
-    scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+    scaled = np.clip((values - low) * (255 / (high - low)), 0, 255) if high > low else np.zeros_like(values)
     return Image.fromarray(np.round(scaled).astype(np.uint8))

@@ -6,6 +6,7 @@ Users of infrared generators complain first that the images are "just inverted g
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from irgen.errors import SourceError
 from irgen.progress import bar
 from irgen.records import Frame, Negative
 from irgen.settings import NegativeKind
+
+log = logging.getLogger(__name__)
 
 U8 = NDArray[np.uint8]
 
@@ -113,6 +116,9 @@ def write_all(
         possible = [frame for frame in wanted if (frame.lwir if kind == "agc" else frame.visible)]
         jobs += [(frame, kind) for frame in sorted(possible, key=lambda frame: frame.id)]
         left_out[kind] = len(wanted) - len(possible)
+        if wanted and not possible:
+            lacking = "LWIR" if kind == "agc" else "visible"
+            log.warning("no %s: none of %d captioned frames has a %s image", kind, len(wanted), lacking)
     if kinds and not jobs:  # without any kind, for an ablation, there are none
         raise SourceError(
             f"negatives: none of {', '.join(kinds)} can be made of these {len(frames)} frames",

@@ -97,6 +97,26 @@ def test_14_bit_sensor_counts_are_stretched_to_the_whole_range(tmp_path):
     assert (images.read_gray(path) == np.arange(256).reshape(16, 16)).all()
 
 
+def test_hundredths_of_a_kelvin_are_stretched_to_the_whole_range(tmp_path):
+    counts = (29000 + 8 * np.arange(256, dtype=np.uint16)).reshape(16, 16)
+    path = saved(tmp_path / "kelvin.png", Image.fromarray(counts))
+    assert (images.read_gray(path) == np.arange(256).reshape(16, 16)).all()
+
+
+def test_a_dead_and_a_hot_pixel_do_not_squeeze_the_scene(tmp_path):
+    counts = np.random.default_rng(0).integers(7000, 7500, (64, 80)).astype(np.uint16)
+    counts[3, 4], counts[5, 6] = 0, 16383
+    levels = images.read_gray(saved(tmp_path / "dead.tiff", Image.fromarray(counts)))
+    assert (levels[3, 4], levels[5, 6]) == (0, 255)
+    assert np.percentile(levels, 5) < 20 and np.percentile(levels, 95) > 235
+
+
+def test_images_whose_levels_cannot_be_read_are_refused_when_they_are_checked(tmp_path):
+    values = np.zeros((8, 8), np.float32)
+    values[2, 2] = np.nan
+    assert reason(saved(tmp_path / "nan.tiff", Image.fromarray(values))) == "unreadable_image"
+
+
 def test_flat_sensor_counts_are_black_and_infinite_ones_refused(tmp_path):
     flat = saved(tmp_path / "flat.tiff", Image.fromarray(np.full((4, 4), 7000, np.uint16)))
     assert (images.read_gray(flat) == 0).all()

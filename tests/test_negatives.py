@@ -90,8 +90,11 @@ def test_each_kind_can_be_the_only_one(kind, raw: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {kind, "_tmp"}
 
 
-def test_frames_without_a_visible_image_give_a_wrong_gain_only(raw: Path, tmp_path: Path) -> None:
+def test_frames_without_a_visible_image_give_a_wrong_gain_only(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows, left_out = negatives.write_all([frame("a/1", visible=False)], KINDS, 0, raw, tmp_path / "out")
+    assert "no inverted: none of 1 captioned frames has a visible image" in caplog.text
     assert [row.kind for row in rows] == ["agc"]
     assert left_out == {"gray": 1, "inverted": 1, "agc": 0, "rgb": 1}
     with pytest.raises(SourceError, match=r"none of gray, rgb can be made of these 1 frames\n.*agc needs LWIR"):

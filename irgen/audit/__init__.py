@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from irgen.audit.answers import Answers
+from irgen.audit.figures import measure_answers
 from irgen.audit.server import AuditServer, serve
 from irgen.audit.session import Session
 from irgen.shards.dataset import Dataset
 
-__all__ = ["Answers", "AuditServer", "Session", "open_session", "serve", "table"]
+__all__ = ["Answers", "AuditServer", "Session", "measure_answers", "open_session", "serve", "table"]
 
 
 def open_session(path: Path, count: int, seed: int) -> Session:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from irgen import files
-from irgen.audit import figures
 from irgen.errors import StoreError
 from irgen.records import LabelledBox
 
@@ -109,16 +107,3 @@ class Answers(BaseModel):
     def write(self, path: Path) -> None:
         """Write the file whole."""
         files.write_json(path, self.model_dump(mode="json"))
-
-    def figures(self) -> dict[str, Any]:
-        """Return what the finished images say; see `irgen.audit.figures.measure`."""
-        return figures.measure(judged(self.answers, self.labels))
-
-
-def judged(answers: Mapping[str, Answer], labels: Mapping[str, Labels]) -> list[figures.Judged]:
-    """Return the images of `labels` that somebody is done with."""
-    return [
-        figures.Judged(labels[key].boxes, labels[key].agreement, answer)
-        for key, answer in answers.items()
-        if answer.done and key in labels
-    ]

@@ -9,16 +9,14 @@ harmed by an object under one: `recall_apart_from_ignored` leaves those out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from irgen.audit.answers import Answer, Answers, Labels, Place
 from irgen.labels.boxes import SAME_IOU, iou
 from irgen.records import LabelledBox
-
-if TYPE_CHECKING:
-    from irgen.audit.answers import Answer, Place
 
 LEVEL = 0.95
 SCORES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -42,6 +40,20 @@ class _Counts:
     boxes: int
     objects: int
     under_ignored: int
+
+
+def judged(answers: Mapping[str, Answer], labels: Mapping[str, Labels]) -> list[Judged]:
+    """Return the images of `labels` that somebody is done with."""
+    return [
+        Judged(labels[key].boxes, labels[key].agreement, answer)
+        for key, answer in answers.items()
+        if answer.done and key in labels
+    ]
+
+
+def measure_answers(answers: Answers) -> dict[str, Any]:
+    """Return what the finished images of an audit say; see `measure`."""
+    return measure(judged(answers.answers, answers.labels))
 
 
 def measure(judged: Sequence[Judged]) -> dict[str, Any]:

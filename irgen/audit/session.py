@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from irgen import files, seeds
 from irgen.audit import figures
-from irgen.audit.answers import ANSWERS, Answer, Answers, Labels, judged
+from irgen.audit.answers import ANSWERS, Answer, Answers, Labels
 from irgen.errors import SettingsError, StoreError
 from irgen.records import LabelledBox
 from irgen.shards import evidence
@@ -94,7 +94,7 @@ class Session:
     def figures(self) -> dict[str, Any]:
         """Return what the answers so far say; see `irgen.audit.figures.measure`."""
         labels = {key: _labels(subject) for key, subject in self.subjects.items()}
-        return figures.measure(judged(self.answers, labels))
+        return figures.measure(figures.judged(self.answers, labels))
 
     def image(self, key: str) -> bytes:
         """Return an image's encoded file.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from irgen.captions import rules
 from irgen.captions.rules import Group
@@ -21,23 +21,33 @@ CROWD_LEAST = 2
 MANY_LEAST = len(rules.NUMBERS) + 1
 
 
-def agreement(caption: str, found: Sequence[Box], width_px: int, height_px: int) -> tuple[float, float]:
+def agreement(
+    caption: str, found: Sequence[Box], width_px: int, height_px: int, known: Collection[str]
+) -> tuple[float, float]:
     """Compare what was found with a caption.
+
+    Args:
+        caption: of the image.
+        found: what was.
+        width_px: of the image.
+        height_px: of the image.
+        known: classes that can be found; what is told of others cannot be checked.
 
     Returns:
         Count: right objects over those told or found too many (min over max, summed over classes). Place: share of the
         objects whose distance or side is told that were found there. Both are 1 where nothing is told.
     """
     told, nobody = read(caption)
+    told = [group for group in told if counted_as(group.label) in known]
     seen = rules.group(_frame(found, width_px, height_px))
-    ranges = _ranges(told, nobody)
+    ranges = {label: ends for label, ends in _ranges(told, nobody).items() if label in known}
     right = total = 0.0
     for label, (least, most) in ranges.items():
         number = _number(label, seen)
         right += min(least, number)
         total += least + max(0.0, number - most)
     placed = [group for group in told if group.distance or group.side]
-    hits = sum(min(_least(group), _number(_counted_as(group.label), _at(group, seen))) for group in placed)
+    hits = sum(min(_least(group), _number(counted_as(group.label), _at(group, seen))) for group in placed)
     wanted = sum(_least(group) for group in placed)
     count = right / total if total else 1.0
     return count, hits / wanted if wanted else count if ranges else 1.0
@@ -54,12 +64,12 @@ def read(caption: str) -> tuple[list[Group], bool]:
 
 def _ranges(told: Sequence[Group], nobody: bool) -> dict[str, tuple[float, float]]:
     """Return for each class to be counted the least and the most that fits."""
-    labels = {_counted_as(group.label) for group in told}
+    labels = {counted_as(group.label) for group in told}
     if nobody or labels & {PERSON, CYCLIST}:
         labels |= {PERSON, CYCLIST}
     ranges = {}
     for label in sorted(labels):
-        own = [group for group in told if _counted_as(group.label) == label]
+        own = [group for group in told if counted_as(group.label) == label]
         open_ended = any(group.label == rules.CROWD or group.count == MANY_LEAST for group in own)
         least = float(sum(_least(group) for group in own))
         ranges[label] = (least, math.inf if open_ended else least)
@@ -67,7 +77,7 @@ def _ranges(told: Sequence[Group], nobody: bool) -> dict[str, tuple[float, float
 
 
 def _number(label: str, seen: Sequence[Group]) -> int:
-    return sum(_least(group) for group in seen if _counted_as(group.label) == label)
+    return sum(_least(group) for group in seen if counted_as(group.label) == label)
 
 
 def _least(group: Group) -> int:
@@ -75,7 +85,8 @@ def _least(group: Group) -> int:
     return group.count * (CROWD_LEAST if group.label == rules.CROWD else 1)
 
 
-def _counted_as(label: str) -> str:
+def counted_as(label: str) -> str:
+    """Return the class under which a group is counted."""
     return PERSON if label == rules.CROWD else label
 
 

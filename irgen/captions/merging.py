@@ -59,7 +59,9 @@ def clean(description: str) -> list[str]:
     return [phrase for phrase in phrases if not BARE.fullmatch(phrase)]
 
 
-def merge(rules: Caption, description: str, count_tokens: Callable[[str], int], max_tokens: int) -> Caption:
+def merge(
+    rules: Caption, description: str, count_tokens: Callable[[str], int], max_tokens: int, *, annotated: bool
+) -> Caption:
     """Append to the rules' caption what a model saw besides, as many phrases as fit.
 
     Args:
@@ -67,11 +69,12 @@ def merge(rules: Caption, description: str, count_tokens: Callable[[str], int], 
         description: the model's words.
         count_tokens: CLIP tokens of a text, start and end included.
         max_tokens: what the longer of the two forms may take.
+        annotated: whether the source has boxes; then who is there, and that nobody is, the rules alone say.
 
     Returns:
         A caption of origin "vlm+rules", or the rules' own where the model adds nothing.
     """
-    spoken = [pattern for pattern in (PEOPLE, CYCLISTS) if pattern.search(rules.caption)]
+    spoken = (PEOPLE, CYCLISTS) if annotated else ()
     extra = [phrase for phrase in clean(description) if not any(pattern.search(phrase) for pattern in spoken)]
     for kept in range(len(extra), 0, -1):
         text = ", ".join([rules.caption, *extra[:kept]])

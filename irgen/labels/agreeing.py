@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from irgen.captions import rules
-from irgen.captions.agreement import CYCLIST, PERSON, agreement, read
+from irgen.captions.agreement import CYCLIST, PERSON, agreement, counted_as, read
 from irgen.labels.detectors import SOURCE
 from irgen.records import Box, LabelledBox
 
 
-def doubt_untold(caption: str, boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
-    """Turn the boxes of classes that a caption leaves out into boxes to be ignored.
+def doubt_untold(caption: str, boxes: Sequence[LabelledBox], known: Collection[str]) -> list[LabelledBox]:
+    """Turn the boxes of classes that a caption leaves out into boxes to be ignored; `known` can be found at all.
 
     An image is drawn after its caption: of what is not told there is seldom any. A caption that tells neither objects
     nor that nobody is there, or classes that captions do not tell, say nothing; nor does it doubt what the image was
     started from.
     """
     told, nobody = read(caption)
-    if not told and not nobody:
+    if not nobody and not any(counted_as(group.label) in known for group in told):
         return list(boxes)
     untold = {label for label, nouns in rules.NOUNS.items() if not re.search(rf"\b({'|'.join(nouns)})\b", caption)}
     if nobody:
@@ -29,14 +29,18 @@ def doubt_untold(caption: str, boxes: Sequence[LabelledBox]) -> list[LabelledBox
 
 
 def agreements(
-    captions: Sequence[str], boxes: Sequence[Sequence[LabelledBox]], width_px: int, height_px: int
+    captions: Sequence[str],
+    boxes: Sequence[Sequence[LabelledBox]],
+    width_px: int,
+    height_px: int,
+    known: Collection[str],
 ) -> list[float]:
     """Return for each image, 0 to 1, the mean of how well its boxes' count and places fit its caption.
 
     See `irgen.captions.agreement.agreement`; 1 where the caption says nothing that could be checked.
     """
     return [
-        sum(agreement(caption, sure(own), width_px, height_px)) / 2
+        sum(agreement(caption, sure(own), width_px, height_px, known)) / 2
         for caption, own in zip(captions, boxes, strict=True)
     ]
 

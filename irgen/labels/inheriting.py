@@ -29,14 +29,19 @@ def inherit(
         votes: of the teachers.
         source: of the boxes: "inherit" or "insert".
         ignore_from: least likelihood of a vote that stands alone to be an ignore box.
-        classes: that the teachers know; a box of another class is to be ignored.
+        classes: that the teachers know; a box of another class is to be ignored, whichever of them it may be taken for.
 
     Returns:
         Boxes with the source of what they are from. A confirmed one is as likely as two independent witnesses make it:
         the vote alone is right with likelihood p, the start with one half, and it is 1 - (1 - p) / 2.
     """
     known = [box for box in boxes if not box.ignore and box.label in classes]
-    found = [_labelled(box, source, 0.0, ignore=True) for box in boxes if box.ignore or box.label not in classes]
+    found = [
+        _labelled(replace(box, label=label), source, 0.0, ignore=True)
+        for box in boxes
+        if box.ignore or box.label not in classes
+        for label in ([box.label] if box.label in classes else classes)
+    ]
     likely = [vote for vote in votes if not vote.box.ignore or vote.box.score >= ignore_from]
     seen = {one: (other, overlap) for one, other, overlap in pairs(known, [vote.box for vote in likely], MOVED_IOU)}
     used = set()

@@ -2,14 +2,17 @@
 
 A file name says time_altitude_angle_weather_number, time 0 by day and 1 by night. Frames of one date and one setting of
 the first four are one recording. The official split draws single frames and so puts neighbours on both sides: folders
-are taken at their word only where no recording is in two of them, else recordings are split anew.
+are taken at their word only where no recording is in two of them, else recordings are split anew. Frames with other
+names, a team's own in this layout, tell nothing of recordings: their folders are taken at their word, and blocks of
+consecutive names count as recordings.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -30,6 +33,8 @@ TIMES: dict[str, Time] = {"0": "day", "1": "night"}
 MAX_JSON_BYTES = 256 << 20
 """The largest file of HIT-UAV has 5 MB."""
 MAX_PX = 1e6
+NAME = re.compile(r"[01]_\d+_\d+_[^_]+_\d+")
+"""Of a frame of HIT-UAV itself."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -68,8 +73,8 @@ def read(settings: FramesSettings, root: Path) -> Iterator[Frame | Reject]:
         paths = yield from _find_images(root, folder, entries)
     ids, missing = listing.restrict(entries if settings.annotations_only else paths, settings.image_sets)
     yield from missing
-    video_of = {frame_id: _video(frame_id, entries.get(frame_id)) for frame_id in ids}
     folder_of = {frame_id: _folder(paths.get(frame_id, ""), entries.get(frame_id)) for frame_id in ids}
+    video_of = _videos(ids, entries, folder_of)
     split_of = _split_videos(settings, video_of, folder_of)
     listed = [
         _listed(frame_id, split_of[video_of[frame_id]], video_of[frame_id], paths.get(frame_id, "")) for frame_id in ids
@@ -213,6 +218,15 @@ def _annotation(frame_id: str, entry: _Entry | None) -> Annotation | None:
     return Annotation(f"{entry.folder}.json", tuple(entry.boxes), entry.width_px, entry.height_px)
 
 
+def _videos(ids: Sequence[str], entries: Mapping[str, _Entry], folder_of: Mapping[str, str]) -> dict[str, str]:
+    if all(map(NAME.fullmatch, ids)):
+        return {frame_id: _video(frame_id, entries.get(frame_id)) for frame_id in ids}
+    found: dict[str, str] = {}
+    for folder in sorted(set(folder_of.values())):
+        found |= splits.blocks([frame_id for frame_id in ids if folder_of[frame_id] == folder], f"{folder}/")
+    return found
+
+
 def _video(frame_id: str, entry: _Entry | None) -> str:
     setting = frame_id.rpartition("_")[0] or frame_id
     return f"{entry.date}/{setting}" if entry and entry.date else setting
@@ -235,15 +249,7 @@ def _split_videos(
     if not is_sound or len({name for names in folders.values() for name in names}) < 2:
         return splits.three_way(frames_of, times, settings.val_fraction, settings.test_fraction)
     given = {video: cast(Split, next(iter(names))) for video, names in folders.items()}
-    train = {video: count for video, count in frames_of.items() if given[video] == "train"}
-    has = set(given.values())
-    missing = splits.three_way(
-        train,
-        times,
-        0 if "val" in has else settings.val_fraction,
-        0 if "test" in has else settings.test_fraction,
-    )
-    return {**given, **missing}
+    return splits.completed(given, frames_of, times, settings.val_fraction, settings.test_fraction)
 
 
 def _time(video: str) -> Time:

@@ -8,6 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from irgen.records import Split
 
+BLOCKS = 10
+_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
 
 def hold_out(frames_of: Mapping[str, int], fraction: float, purpose: str, strata: Mapping[str, str]) -> set[str]:
     """Choose recordings that hold about `fraction` of the frames, by a hash of their names alone.
@@ -34,7 +41,9 @@ def hold_out(frames_of: Mapping[str, int], fraction: float, purpose: str, strata
 def _near(frames_of: Mapping[str, int], fraction: float, purpose: str) -> set[str]:
     if len(frames_of) < 2:
         return set()
-    order = sorted(frames_of, key=lambda name: hashlib.sha256(f"{purpose}\0{name}".encode()).digest())
+    order = sorted(
+        frames_of, key=lambda name: hashlib.sha256(f"{purpose}\0{name}".encode(errors="surrogateescape")).digest()
+    )
     target = fraction * sum(frames_of.values())
     chosen: list[str] = []
     taken = 0
@@ -59,6 +68,33 @@ def three_way(
     rest = {name: count for name, count in frames_of.items() if name not in test}
     val = hold_out(rest, val_fraction, "val", strata)
     return {name: "test" if name in test else "val" if name in val else "train" for name in frames_of}
+
+
+def completed(
+    given: Mapping[str, Split],
+    frames_of: Mapping[str, int],
+    strata: Mapping[str, str],
+    val_fraction: float,
+    test_fraction: float,
+) -> dict[str, Split]:
+    """Keep the splits that a source gives its recordings; what it lacks of val and test is taken from train."""
+    has = set(given.values())
+    train = {name: count for name, count in frames_of.items() if given[name] == "train"}
+    fractions = 0 if "val" in has else val_fraction, 0 if "test" in has else test_fraction
+    return {**given, **three_way(train, strata, *fractions)}
+
+
+def named(folder: str) -> Split | None:
+    """Return the split that a folder's name says; None where it says none."""
+    return _NAMES.get(folder.lower())
+
+
+def blocks(names: Sequence[str], of: str = "") -> dict[str, str]:
+    """Cut frames whose recordings are not known into ten blocks of consecutive names; return name -> `of` and block.
+
+    So only frames at the blocks' seams have neighbours in another split.
+    """
+    return {name: f"{of}block{BLOCKS * number // len(names)}" for number, name in enumerate(sorted(names))}
 
 
 def runs(names: Sequence[str], gap: int) -> dict[str, str]:

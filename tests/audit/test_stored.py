@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from irgen.audit import Answers
+from irgen.audit import Answers, measure_answers
 
 PAGES = Path(__file__).parents[2] / "docs"
 STUDY = PAGES / "results" / "label-audit"
@@ -17,7 +17,7 @@ def told(figure: dict, bold: str = "") -> str:
 
 @pytest.mark.parametrize(("name", "images"), [("answers.json", 100), ("second.json", 114), ("third.json", 90)])
 def test_its_page_tells_what_the_answers_give(name: str, images: int):
-    figures = Answers.read(STUDY / name).figures()
+    figures = measure_answers(Answers.read(STUDY / name))
     page = STUDY.with_suffix(".md").read_text()
     assert name in page
     assert figures["images"] == images and f"{figures['boxes']} boxes, {figures['recall']['n']} objects" in page
@@ -29,7 +29,7 @@ def test_its_page_tells_what_the_answers_give(name: str, images: int):
 
 def test_scores_of_the_first_are_told():
     page = STUDY.with_suffix(".md").read_text()
-    for row in Answers.read(STUDY / "answers.json").figures()["by_score"]:
+    for row in measure_answers(Answers.read(STUDY / "answers.json"))["by_score"]:
         if row["min_score"] in (0.8, 0.9):
             n, values = row["precision"]["n"], [row[name]["value"] for name in ("precision", "recall")]
             assert f"{n} boxes | {values[0]:.2f} | {values[1]:.2f} |" in page
@@ -37,7 +37,7 @@ def test_scores_of_the_first_are_told():
 
 def test_the_labels_page_tells_the_second_and_the_third():
     labels = (PAGES / "labels.md").read_text()
-    second, third = (Answers.read(STUDY / name).figures() for name in ("second.json", "third.json"))
+    second, third = (measure_answers(Answers.read(STUDY / name)) for name in ("second.json", "third.json"))
     for figures in (second, third):
         assert f"{figures['boxes']} boxes in {figures['images']} images" in labels
     assert f"| {told(second['precision'])} | {told(second['recall'])} |" in labels
@@ -48,6 +48,6 @@ def test_the_labels_page_tells_the_second_and_the_third():
 
 
 def test_the_readme_tells_the_third():
-    figures = Answers.read(STUDY / "third.json").figures()
+    figures = measure_answers(Answers.read(STUDY / "third.json"))
     readme = " ".join((PAGES.parent / "README.md").read_text().split())
     assert f"{told(figures['precision'])} at recall {told(figures['recall'])}, of {figures['boxes']} boxes" in readme

@@ -16,7 +16,14 @@ def box(label: str, x_centre: float, height: float) -> Box:
 
 
 def judged(caption: str, *boxes: Box) -> tuple[float, float]:
-    return agreement(caption, boxes, WIDTH_PX, HEIGHT_PX)
+    return agreement(caption, boxes, WIDTH_PX, HEIGHT_PX, rules.NOUNS)
+
+
+def test_what_is_told_of_classes_that_cannot_be_found_is_not_held_against_an_image() -> None:
+    person = box("person", CENTRE, NEAR)
+    told = "a road by day with one person near in the middle, a car parked"
+    assert agreement(told, [person], WIDTH_PX, HEIGHT_PX, ("person", "cyclist")) == (1, 1)
+    assert agreement(told, [person], WIDTH_PX, HEIGHT_PX, ("person", "car"))[0] == 1 / 2
 
 
 TWO_LEFT = (box("person", LEFT, NEAR), box("person", LEFT + 20, NEAR))

@@ -47,7 +47,12 @@ def test_a_part_of_an_object_that_has_its_box_is_no_other_object() -> None:
 
 def test_what_was_to_be_ignored_stays_so_and_an_unknown_class_is() -> None:
     boxes = joined([true(0, label="people", ignore=True), true(20, label="dog")])
-    assert [box.ignore for box in boxes] == [True, True]
+    assert [(box.label, box.x_px, box.ignore) for box in boxes] == [
+        *[(label, 0, True) for label in CLASSES],
+        *[(label, 20, True) for label in CLASSES],
+    ]
+    kept = replace(true(0), ignore=True)
+    assert [(box.label, box.ignore) for box in joined([kept])] == [("person", True)]
 
 
 def test_what_the_teachers_see_beyond_is_theirs() -> None:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from irgen.errors import SourceError
@@ -36,6 +38,34 @@ def test_subfolders_are_videos_and_few_of_them_are_cut_into_blocks(raw, collect)
     blocks, _ = collect("folder", raw.root / "a")
     assert [frame.video for frame in blocks] == ["block0", "block3", "block6"]
     assert {frame.split for frame in blocks} == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("day/Train", "day/valid", "night/testing")])
+def test_folders_named_for_splits_are_taken_at_their_word(raw, collect, names):
+    for name, count in zip(names, (30, 4, 6), strict=True):
+        for number in range(count):
+            raw.image(f"{name}/{number:03d}.jpg")
+    frames, _ = collect("folder", raw.root)
+    assert {frame.id.rpartition("/")[0]: frame.split for frame in frames} == dict(
+        zip(names, ("train", "val", "test"), strict=True)
+    )
+    assert len({frame.video for frame in frames if frame.split == "train"}) == 10
+
+
+def test_what_such_folders_lack_is_taken_from_train(raw, collect):
+    for number in range(30):
+        raw.image(f"{'train' if number < 20 else 'test'}/{number:03d}.jpg")
+    frames, _ = collect("folder", raw.root)
+    of = {split: [frame.id for frame in frames if frame.split == split] for split in ("train", "val", "test")}
+    assert of["test"] == [f"test/{number:03d}" for number in range(20, 30)]
+    assert of["val"] and of["train"] and all(name.startswith("train/") for name in of["val"] + of["train"])
+
+
+def test_a_folder_whose_name_is_no_text_costs_its_images_alone(raw, collect):
+    for video in ("a", "b", os.fsdecode(b"stra\xdfe")):
+        raw.image(f"{video}/0.jpg")
+    frames, rejects = collect("folder", raw.root)
+    assert [frame.id for frame in frames] == ["a/0", "b/0"] and [one.reason for one in rejects] == ["bad_name"]
 
 
 def test_splits_do_not_depend_on_where_the_folder_lies_or_what_else_is_rejected(raw, collect, tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections import Counter, defaultdict
 
@@ -114,6 +115,25 @@ def test_folders_that_keep_recordings_whole_are_kept(raw, collect):
         ("70", "val"): 3,
         ("80", "test"): 3,
     }
+
+
+def test_a_teams_own_frames_in_this_layout_stay_in_their_folders(raw, collect):
+    """Whose names tell nothing of recordings: a run of names is no recording that is in two folders."""
+    for split, numbers in (("train", range(30)), ("val", range(30, 34)), ("test", range(34, 40))):
+        files = [f"FLIR_{n:05d}.jpg" for n in numbers]
+        write(raw, split, document(files), files)
+    frames, _ = collect("hit-uav", raw.root)
+    assert Counter(frame.split for frame in frames) == {"train": 30, "val": 4, "test": 6}
+    assert all(f"/{frame.split}/" in frame.lwir for frame in frames)
+    assert len(recordings(frames)) == 10 + 4 + 6
+
+
+def test_a_teams_own_frames_in_one_file_part_at_the_seams_of_blocks_alone(raw, collect):
+    files = [f"{n:06d}.jpg" for n in range(60)]
+    write(raw, "all", document(files), files)
+    frames, _ = collect("hit-uav", raw.root)
+    seams = sum(one.split != other.split for one, other in itertools.pairwise(frames))
+    assert {frame.split for frame in frames} == {"train", "val", "test"} and seams < 10
 
 
 def test_annotations_alone_need_no_images(raw):

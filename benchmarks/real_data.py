@@ -1,4 +1,4 @@
-"""The real frames that benchmarks measure on, where they lie beside the project."""
+"""The real data that benchmarks measure on, where they lie beside the project."""
 
 from __future__ import annotations
 
