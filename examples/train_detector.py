@@ -11,21 +11,14 @@ from torch.utils.data import DataLoader
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 from torchvision.transforms import v2
 
-from irgen.shards import collate, open_dataset
+from irgen.shards import collate, open_dataset, paint_ignored
 
-to_float = v2.ToDtype(torch.float32, scale=True)
-
-
-def blanked(image: torch.Tensor, target: dict) -> tuple:
-    """Blank what is neither object nor background, so that nothing is learnt from it."""
-    for left, top, right, bottom in target["ignored"].round().int().tolist():
-        image[:, top:bottom, left:right] = 0
-    return to_float(image, target)
+prepared = v2.Compose([paint_ignored, v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)])
 
 
 def train(dataset: str, weights: str, epochs: int) -> None:
     """Train from nothing on all images whose boxes agree with their caption at least by half."""
-    images = open_dataset(dataset, min_score=0.5, min_agreement=0.5, transform=blanked)
+    images = open_dataset(dataset, min_score=0.5, min_agreement=0.5, transform=prepared)
     loader = DataLoader(images, batch_size=8, num_workers=2, collate_fn=collate)
     detector = fasterrcnn_mobilenet_v3_large_320_fpn(weights_backbone=None, num_classes=len(images.classes) + 1)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-4)

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from irgen.errors import WeightsError
 from irgen.generators.conditions import Rows, warn_of_cut_texts
+from irgen.generators.latents import decoded, encoded
 from irgen.generators.levels import diffusion_levels
 from irgen.generators.shapes import fitting_latents
 from irgen.settings import BaseSettings
@@ -65,11 +66,9 @@ class StableDiffusion:
         return unet(x.to(unet.dtype), times, encoder_hidden_states=rows["prompt"], return_dict=False)[0].float()
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the latents of images in -1..1: the mean of the autoencoder's posterior."""
-        vae = self._pipeline.vae
-        return vae.encode(images.to(vae.dtype)).latent_dist.mean.float() * vae.config.scaling_factor
+        """Return the latents of images in -1..1."""
+        return encoded(self._pipeline.vae, images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return images in -1..1."""
-        vae = self._pipeline.vae
-        return vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        return decoded(self._pipeline.vae, latents)

@@ -13,6 +13,7 @@ from diffusers import DiTPipeline
 
 from irgen.errors import SettingsError
 from irgen.generators.conditions import Rows
+from irgen.generators.latents import decoded, encoded
 from irgen.generators.levels import diffusion_levels
 from irgen.settings import BaseSettings
 
@@ -85,12 +86,9 @@ class Dit:
         return predicted[:, : self.latent_shape[0]].float()
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the latents of images in -1..1: the mean of the autoencoder's posterior."""
-        vae = self._pipeline.vae
-        mean = vae.encode(images.to(vae.dtype)).latent_dist.mean.float()
-        return mean * vae.config.scaling_factor
+        """Return the latents of images in -1..1."""
+        return encoded(self._pipeline.vae, images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return images in -1..1."""
-        vae = self._pipeline.vae
-        return vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        return decoded(self._pipeline.vae, latents)

@@ -14,6 +14,7 @@ from diffusers import FluxPipeline
 from irgen.generators import placing
 from irgen.generators.conditions import Conditions, Rows, encode_rows, warn_of_cut_texts
 from irgen.generators.flow import Flow, latent_shape, sampling_levels
+from irgen.generators.latents import decoded, encoded
 from irgen.settings import BaseSettings
 
 
@@ -56,16 +57,12 @@ class Flux:
         return self._flow.velocity(x, times, rows)
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the latents of images in -1..1: the mean of the autoencoder's posterior."""
-        vae = self._pipeline.vae
-        mean = vae.encode(images.to(vae.dtype)).latent_dist.mean.float()
-        return (mean - vae.config.shift_factor) * vae.config.scaling_factor
+        """Return the latents of images in -1..1."""
+        return encoded(self._pipeline.vae, images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return images in -1..1."""
-        vae = self._pipeline.vae
-        unscaled = latents / vae.config.scaling_factor + vae.config.shift_factor
-        return vae.decode(unscaled.to(vae.dtype), return_dict=False)[0]
+        return decoded(self._pipeline.vae, latents)
 
 
 def encode_texts(pipeline: FluxPipeline, texts: Sequence[str], tokens: int, device: torch.device) -> Conditions:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from irgen import devices
 from irgen.generators.loading import denoiser
 
 ACTIVATIONS_BYTES = 8 << 30
@@ -30,8 +31,8 @@ def place(pipeline: DiffusionPipeline, device: torch.device) -> None:
     encoders = [one for name, one in pipeline.components.items() if name.startswith("text_encoder") and one is not None]
     home = device
     if device.type == "cuda":
-        free_bytes, _ = torch.cuda.mem_get_info(device)
-        home = device if free_bytes > sum(map(_bytes, encoders)) + ACTIVATIONS_BYTES else torch.device("cpu")
+        needed_bytes = sum(map(_bytes, encoders)) + ACTIVATIONS_BYTES
+        home = device if devices.free_bytes(device) > needed_bytes else torch.device("cpu")
     for encoder in encoders:
         encoder.to(home)
 
@@ -44,7 +45,7 @@ def room_for(encoders: Sequence[torch.nn.Module], network: torch.nn.Module, devi
     """
     homes = [next(encoder.parameters()).device for encoder in encoders]
     coming = sum(_bytes(encoder) for encoder, home in zip(encoders, homes, strict=True) if home != device)
-    crowded = device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < coming + ENCODING_BYTES
+    crowded = device.type == "cuda" and devices.free_bytes(device) < coming + ENCODING_BYTES
     if crowded:
         network.to("cpu")
         torch.cuda.empty_cache()

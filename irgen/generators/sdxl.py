@@ -12,6 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 
 from irgen.errors import WeightsError
 from irgen.generators.conditions import Rows, warn_of_cut_texts
+from irgen.generators.latents import decoded, encoded
 from irgen.generators.levels import diffusion_levels
 from irgen.generators.shapes import fitting_latents
 from irgen.settings import BaseSettings
@@ -78,26 +79,9 @@ class Sdxl:
         return predicted[0].float()
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the latents of images in -1..1: the mean of the autoencoder's posterior."""
-        vae = self._pipeline.vae
-        raw = vae.encode(images.to(vae.dtype)).latent_dist.mean.float()
-        mean, sd = self._moments(raw)
-        return (raw - mean) / sd * vae.config.scaling_factor
+        """Return the latents of images in -1..1."""
+        return encoded(self._pipeline.vae, images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return images in -1..1."""
-        vae = self._pipeline.vae
-        mean, sd = self._moments(latents)
-        unscaled = latents / vae.config.scaling_factor * sd + mean
-        return vae.decode(unscaled.to(vae.dtype), return_dict=False)[0]
-
-    def _moments(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation of the autoencoder's own latents; 0 and 1 where it does not tell."""
-        config = self._pipeline.vae.config
-        if config.get("latents_mean") is None or config.get("latents_std") is None:
-            return torch.zeros(1, device=latents.device), torch.ones(1, device=latents.device)
-        mean, sd = (
-            torch.tensor(one, device=latents.device).view(1, -1, 1, 1)
-            for one in (config.latents_mean, config.latents_std)
-        )
-        return mean, sd
+        return decoded(self._pipeline.vae, latents)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from irgen import devices
 from irgen.generators import placing
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -45,6 +46,13 @@ def test_encoders_come_for_as_long_as_they_are_needed(monkeypatch: pytest.Monkey
 def test_where_both_do_not_fit_the_denoiser_leaves_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     there, back = [("denoiser", "cpu"), ("encoder", "cuda")], [("encoder", "cpu"), ("denoiser", "cuda")]
     assert moves(monkeypatch, 1, CPU) == [*there, ("encode", "cuda"), *back]
+
+
+def test_memory_that_pytorch_keeps_for_itself_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = [2]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ((3 - kept[-1]) * 2**30, 0))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: kept.append(0))
+    assert devices.free_bytes(GPU) == 3 * 2**30
 
 
 def test_encoders_that_live_there_need_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", lambda self: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_weights_are_made_that_the_stock_libraries_load_and_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
