@@ -20,8 +20,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Build the miniature dataset, from drawn scenes to the report (9 to 10 minutes)
 	$(BIN)/irgen run manifests/miniature.yaml --lanes 2
 
-unit: $(READY)  ## Run the tests that start no server, no browser and no lanes that die
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or server or browser or s3 or faults)"
+unit: $(READY)  ## Run the tests that start no server and no browser, kill nothing and need no data beside the checkout
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or server or browser or s3 or faults or shared)"
 
 test: $(READY)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -54,5 +54,6 @@ soak: $(READY)  ## Kill writers at random moments, 200 times
 
 check: lint test  ## Check style and types, run the tests; continuous integration also runs `make slow`
 
-clean:  ## Remove the environment and all built datasets
-	rm -rf .venv data/*/
+clean:  ## Remove the environment and all built datasets; data/raw stays
+	rm -rf .venv
+	find data -mindepth 1 -maxdepth 1 -type d ! -name raw -exec rm -rf {} +

@@ -27,7 +27,7 @@ def modules(repository: Path, package: str) -> dict[str, ast.Module]:
     return found
 
 
-def imports(tree: ast.AST, *, top_level: bool = False, typing: bool = True) -> Iterator[str]:
+def imports(tree: ast.AST, *, top_level: bool = False) -> Iterator[str]:
     """Dotted names that a module imports; at top level, only those that importing it loads."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
@@ -35,11 +35,9 @@ def imports(tree: ast.AST, *, top_level: bool = False, typing: bool = True) -> I
         elif isinstance(node, ast.ImportFrom):
             yield str(node.module)
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        skipped = top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if top_level or not typing:
-            skipped |= is_for_type_checkers(node)
-        if not skipped:
-            yield from imports(node, top_level=top_level, typing=typing)
+        of_functions = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if not (top_level and (of_functions or is_for_type_checkers(node))):
+            yield from imports(node, top_level=top_level)
 
 
 def is_for_type_checkers(node: ast.AST) -> bool:
@@ -91,7 +89,7 @@ def edges_of(repository: Path, package: str) -> dict[str, set[str]]:
     trees = modules(repository, package)
     # A package's own modules may name it in `from irgen.x import y` where y is a module: the edge goes to y.
     edges = {
-        name: {target for target in imports(tree, typing=False) if target in trees and target != package} - {name}
+        name: {target for target in imports(tree) if target in trees and target != package} - {name}
         for name, tree in trees.items()
     }
     return {
@@ -120,7 +118,7 @@ def test_a_circle_is_found() -> None:
 
 
 @pytest.mark.parametrize("package", ["irgen", "tasks", "flows"])
-def test_imports_have_no_circles_not_even_inside_functions(repository: Path, package: str) -> None:
+def test_imports_have_no_circles_not_even_inside_functions_or_for_type_checkers(repository: Path, package: str) -> None:
     assert circle(edges_of(repository, package)) == ""
 
 
