@@ -62,7 +62,7 @@ class Aesthetic:
         """Score uint8 [B, H, W, 3]; images are squashed to the model's size."""
         check_pairs(images, captions)
         features = self.clip.image_features(self.clip.resize(images)).double()
-        return Scores(as_scores(features @ self.weight + self.bias), {})
+        return Scores(as_scores((features * self.weight).sum(1) + self.bias), {})
 
 
 def fold(tensors: Mapping[str, torch.Tensor], file: str) -> tuple[torch.Tensor, float]:

@@ -38,6 +38,14 @@ def rows_per_forward(on_gpu: int) -> int:
     return on_gpu if devices.device().type == "cuda" else 1
 
 
+def dots(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return each row's inner product with each other, [B, K] of [B, D] and [K, D].
+
+    Added up row by row: a matrix product's last bits depend on how many rows there are.
+    """
+    return torch.stack([(rows * other).sum(1) for other in others], dim=1)
+
+
 def check_pairs(images: np.ndarray, captions: Sequence[str]) -> None:
     """Refuse images and captions that are not as many.
 

@@ -13,7 +13,7 @@ from irgen import devices
 from irgen.search.interface import Scores
 from irgen.settings import ZeroShotChoice
 from irgen.verifiers import clip as open_clip_models
-from irgen.verifiers.batches import as_scores, check_pairs
+from irgen.verifiers.batches import as_scores, check_pairs, dots
 from irgen.verifiers.classes import ClassNames
 from irgen.verifiers.clip import Clip
 
@@ -47,7 +47,7 @@ class ZeroShot:
         check_pairs(images, captions)
         scale: Any = self.clip.model.logit_scale
         features = self.clip.image_features(self.clip.resize(images)).double()
-        logits = scale.detach().exp().double() * features @ self._class_features.T
+        logits = scale.detach().exp().double() * dots(features, self._class_features)
         return of_class(logits, captions, self._classes, "zero_shot_log_probability")
 
     @cached_property

@@ -2,7 +2,10 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -39,6 +42,8 @@ from tests.tiny_judges import (
     tiny_image_reward,
     tiny_siglip,
 )
+
+ROW = torch.randn(768, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def noise(count: int, height_px: int = 40, width_px: int = 56) -> np.ndarray:
@@ -286,6 +291,37 @@ def test_a_score_does_not_depend_on_the_other_images_bit_for_bit(
     np.testing.assert_array_equal(score(slice(None, None, -1))[::-1], together)
     with pytest.raises(ValueError, match="2 images, but 1 captions"):
         verifier.score(images[:2], texts[:1])
+
+
+@pytest.mark.parametrize(
+    "verifier",
+    [ClipScore, lambda clip: ZeroShot(clip, ("person", "car"), "a {}"), lambda clip: Aesthetic(clip, ROW, 1.0)],
+)
+def test_inner_products_of_many_numbers_do_not_depend_on_the_other_rows(verifier: Callable[[Any], Any]) -> None:
+    class Wide:
+        """A CLIP with as many numbers in a feature as a large one has, where a matrix product's bits change."""
+
+        device = torch.device("cpu")
+        model = SimpleNamespace(logit_scale=torch.tensor(4.6))
+        images = torch.randn(16, 768, generator=torch.Generator().manual_seed(0))
+
+        def resize(self, images: np.ndarray) -> torch.Tensor:
+            return self.images[images[:, 0, 0, 0].tolist()]
+
+        def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels
+
+        def text_features(self, texts: list[str]) -> torch.Tensor:
+            return self.images[[len(text) % 16 for text in texts]]
+
+    judge, numbers = verifier(Wide()), np.arange(16, dtype=np.uint8)[:, None, None, None]
+    texts = ["a person", "a car"] * 8
+    together = judge.score(numbers, texts)
+    for count in (1, 2, 3, 5, 8):
+        some = judge.score(numbers[:count], texts[:count])
+        np.testing.assert_array_equal(some.value, together.value[:count])
+        for name, part in some.parts.items():
+            np.testing.assert_array_equal(part, together.parts[name][:count])
 
 
 def test_a_model_that_is_not_finite_gives_nan(hf_clip: Path) -> None:
