@@ -5,9 +5,11 @@ flows.
 """
 
 import atexit
+import contextlib
 import ctypes
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -30,6 +32,9 @@ HOST = "127.0.0.1"
 POOL = "irgen"
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout: where prefect.yaml and manifests/ lie."""
+
+PORTS = (20_000, 32_768)
+"""From which to take one where nobody named any; below those that Linux gives to connections."""
 
 START_S = 300.0
 STOP_S = 10.0
@@ -170,9 +175,13 @@ def wait_until_ready(server_url: str, processes: Sequence[subprocess.Popen[bytes
         ServerError: it does not within five minutes, or one of the processes ended.
     """
     deadline = time.monotonic() + START_S
-    while not answers(server_url):
+    while True:
+        # Asked before the process is looked at: where that has ended, it was another server that answered.
+        ready = answers(server_url)
         if any(process.poll() is not None for process in processes) or time.monotonic() > deadline:
             raise ServerError(f"{server_url}: the Prefect server did not start", "`irgen --debug ...` shows why.")
+        if ready:
+            return
         time.sleep(0.05)
 
 
@@ -217,10 +226,12 @@ def answers(server_url: str) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nothing listens on, outside of those that the system hands out by itself meanwhile."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def check_port(port: int) -> None:

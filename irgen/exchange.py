@@ -6,6 +6,7 @@ finished shards there; the first fetches those into the output's folder, where e
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def unpacked(inputs: Mapping[str, str], out: str) -> tuple[dict[str, str], str]:
     for name, folder in folders.items():
         with store.exclusive(folder):
             publishing.bring(Objects(inputs[name], OFFER), folder)
-    scratch = cache / "outputs" / Path(out).name
+    scratch = cache / "outputs" / Path(out).name / platform.node()  # machines may share a home folder
     _sweep(scratch / files.TMP)
     return {name: str(folder) for name, folder in folders.items()}, str(scratch)
 

@@ -21,6 +21,8 @@ from typing import IO, Any, Literal
 
 TMP = "_tmp"
 CHUNK_BYTES = 1 << 20
+TRIES = 100
+"""Of making a folder that other writers remove, being empty."""
 
 Kind = Literal["mkdir", "create", "write", "fsync", "rename", "link", "unlink", "rmdir", "lock", "read"]
 Moment = Literal["before", "after"]
@@ -99,14 +101,15 @@ def fsync(path: Path) -> None:
 def make_scratch(path: Path) -> None:
     """Make a folder for scratch, which need not outlive a loss of power."""
     with _operation("mkdir", path):
-        while True:
+        for left in reversed(range(TRIES)):
             try:
                 path.mkdir(parents=True)
-            except FileExistsError:
-                # By now another writer may have removed it, being empty; `exist_ok` would take that for a file.
-                with contextlib.suppress(FileNotFoundError):
-                    if stat.S_ISDIR(path.stat().st_mode):
-                        return
+            except (FileExistsError, FileNotFoundError):
+                # Another writer may remove it or the one above, being empty, at any moment; `exist_ok` would take
+                # that for a file.
+                if path.is_dir():
+                    return
+                if path.exists() or not left:
                     raise
             else:
                 return

@@ -7,6 +7,7 @@ the next line that a library prints, a progress bar's for instance, would end it
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
@@ -20,14 +21,24 @@ class _Unbreaking:
 
     def write(self, text: str) -> int:
         """Write, or forget."""
-        with contextlib.suppress(BrokenPipeError):
+        try:
             self._stream.write(text)
+        except BrokenPipeError:
+            self._forget()
         return len(text)
 
     def flush(self) -> None:
         """Flush, or forget."""
-        with contextlib.suppress(BrokenPipeError):
+        try:
             self._stream.flush()
+        except BrokenPipeError:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Lead the stream nowhere: what is in its buffer would else be refused again when Python ends."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -38,4 +49,8 @@ def unbreaking() -> Iterator[None]:
     """Let what is printed in the block get lost where its reader is gone, rather than raise."""
     out, error = (cast(TextIO, _Unbreaking(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        yield
+        try:
+            yield
+        finally:
+            out.flush()
+            error.flush()

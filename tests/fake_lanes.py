@@ -3,7 +3,8 @@
 `python -m tests.fake_lanes PLAN`, misbehaving as IRGEN_FAKE_LANE says: die:N kills the first lane that comes to shard
 N, always:N each one; freeze:N and hang:N hold the first up there, the latter with signs of life; refuse raises a user's
 error, bug another one, worse first another one and then dies, unreachable raises the first time what may go well the
-next; wait:S takes S seconds an image, mute says nothing.
+next; wait:S takes S seconds an image, mute says nothing. After its first image a lane waits until there is the file
+that IRGEN_FAKE_GATE names.
 """
 
 import os
@@ -45,7 +46,7 @@ def make_shards(out: Path, bar: Any, committed: Any, exchange: str, **arguments:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "unreachable" and first(out):
         raise UnreachableError("s3://bucket/prefix: SlowDown", "Later.")
-    wanted = arguments["samples"]
+    wanted, gate = arguments["samples"], Path(os.environ.get("IRGEN_FAKE_GATE", "/"))
     output = outputs.opened(out, exchange, items=wanted.images, per_shard=wanted.images_per_shard)
     print("what a library says")
     with bar("samples", sum(len(output.items(number)) for number in output.missing())) as advance:
@@ -56,6 +57,8 @@ def make_shards(out: Path, bar: Any, committed: Any, exchange: str, **arguments:
                     advance(1)
                     if how == "wait":
                         time.sleep(float(value))
+                    while not gate.exists():
+                        time.sleep(0.05)
                 if how == "always" and number == int(value):
                     os.kill(os.getpid(), signal.SIGKILL)
                 if how in HOLDS and number == int(value) and first(out):

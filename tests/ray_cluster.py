@@ -6,13 +6,14 @@ node, `lose` kills the last one that was added. It ends with stdin.
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from flows import local
 
 AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 LOOPBACK = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -57,10 +58,11 @@ def node() -> dict[str, Any]:
     The next one to start has a cache of its own, as on a machine of its own.
     """
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(dir=os.environ["CACHES"])
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in AGENTS]
-        ports = {name: each.getsockname()[1] for name, each in zip(AGENTS, sockets, strict=True)}
-    return {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False, **ports}
+    ports: set[int] = set()
+    while len(ports) < len(AGENTS):
+        ports.add(local.free_port())
+    found = dict(zip(AGENTS, ports, strict=True))
+    return {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False, **found}
 
 
 def main() -> None:

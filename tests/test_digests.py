@@ -28,7 +28,7 @@ def test_equal_trees_have_equal_digests_wherever_they_lie(tree, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda tree: (tree / "deep" / "b.jpg").write_bytes(b"B"),
+        lambda tree: (tree / "deep" / "b.jpg").write_bytes(b"BB"),
         lambda tree: (tree / "deep" / "b.jpg").rename(tree / "deep" / "bb.jpg"),
         lambda tree: (tree / "deep" / "b.jpg").unlink(),
         lambda tree: (tree / "new").write_bytes(b""),

@@ -1,6 +1,7 @@
 """Lanes on machines without a common folder: real processes, a real S3-compatible server."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_lanes_elsewhere_make_the_same_bytes_and_leave_no_shard_there(
 def test_a_shard_that_two_lanes_were_at_is_counted_once(
     exchanged: Plan, tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IRGEN_FAKE_LANE", "wait:0.1")
+    monkeypatch.setenv("IRGEN_FAKE_LANE", "hang:2")
     real, claims = Exchange.clear, []
 
     def clear(self: Exchange) -> None:
@@ -57,8 +58,8 @@ def test_a_shard_that_two_lanes_were_at_is_counted_once(
 
     monkeypatch.setattr(Exchange, "clear", clear)
     heard: list[lanes.Progress] = []
-    lanes.run(exchanged, 3, heard.append)
-    assert any(name.endswith(".1") for name in claims)
+    lanes.run(exchanged, 2, heard.append)
+    assert [name for name in claims if name.endswith(".1")] == ["claim/000002.1"]
     assert finished(tmp_path / "out") == undisturbed
     assert (heard[-1].images, sum(each.shards for each in heard[-1].lanes)) == (ITEMS, ITEMS // PER_SHARD)
 
@@ -68,10 +69,10 @@ def test_a_killed_lane_elsewhere_costs_its_shard_alone(
 ) -> None:
     monkeypatch.setenv("IRGEN_FAKE_LANE", "die:2")
     heard: list[lanes.Progress] = []
-    lanes.run(exchanged, 2, heard.append)
+    lanes.run(exchanged, 1, heard.append)
     assert finished(tmp_path / "out") == undisturbed
     assert heard[-1].images == ITEMS
-    assert sorted(each.starts for each in heard[-1].lanes) == [1, 2]
+    assert [each.starts for each in heard[-1].lanes] == [2]
 
 
 def test_what_an_interrupted_run_made_is_not_made_again(
@@ -101,7 +102,7 @@ def test_each_machine_fetches_a_stages_inputs_once(bucket: str, tmp_path: Path) 
     assert store.problems(folder) == [] and store.ref(folder) == store.ref(verifier).model_copy(
         update={"path": str(folder)}
     )
-    assert Path(out) == tmp_path / "elsewhere" / "irgen" / "outputs" / "out"
+    assert Path(out) == tmp_path / "elsewhere" / "irgen" / "outputs" / "out" / platform.node()
     before = {path: path.stat().st_mtime_ns for path in (folder / "shards").iterdir()}
     (folder / "run.json").unlink()
     assert exchange.unpacked(there.inputs, str(tmp_path / "out")) == (inputs, out)
@@ -140,7 +141,7 @@ def test_a_storage_that_does_not_answer_for_a_while_costs_no_run(
 
 
 def test_scratch_of_lanes_that_a_cluster_killed_is_removed(bucket: str, tmp_path: Path) -> None:
-    scratch = tmp_path / "elsewhere" / "irgen" / "outputs" / "out" / files.TMP
+    scratch = tmp_path / "elsewhere" / "irgen" / "outputs" / "out" / platform.node() / files.TMP
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for name in (f"000123.{gone.pid}.0a1b2c3d", f"000124.{os.getpid()}.0a1b2c3d", "guide.lock"):

@@ -43,6 +43,20 @@ def test_scratch_is_made_although_another_writer_removes_it_meanwhile(tmp_path, 
     assert folder.is_dir()
 
 
+def test_scratch_is_made_although_another_writer_removes_the_folder_above_it(tmp_path, monkeypatch):
+    folder, mkdir, removed = tmp_path / "_tmp" / "shard", os.mkdir, []
+
+    def made_then_gone(path, *mode):
+        mkdir(path, *mode)
+        if not removed:
+            removed.append(path)
+            Path(path).rmdir()
+
+    monkeypatch.setattr(os, "mkdir", made_then_gone)
+    files.make_scratch(folder)
+    assert folder.is_dir() and removed == [folder.parent]
+
+
 def test_a_file_in_the_place_of_scratch_is_an_error(tmp_path):
     (tmp_path / "_tmp").write_bytes(b"")
     with pytest.raises(FileExistsError):

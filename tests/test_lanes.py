@@ -1,6 +1,7 @@
 """Lanes over a stage of a few lines: real processes, killed and watched."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,15 +132,20 @@ def test_a_lane_that_stands_still_is_killed_though_others_are_heard_all_the_time
     how: str,
 ) -> None:
     monkeypatch.setenv("IRGEN_FAKE_LANE", f"{how}:2")
-    if how == "freeze":
-        monkeypatch.setattr(hosts, "SILENT_S", 3.0)
-    else:
-        monkeypatch.setattr(lanes, "STUCK_S", 3.0)
-        monkeypatch.setattr(lanes, "STUCK_TIMES", 1.0)
-    lanes.run(plan(tmp_path / "out"), 2)
+
+    def watch(progress: lanes.Progress) -> None:
+        """Wait no longer than this once all have started."""
+        if all(each.memory_mb for each in progress.lanes):
+            if how == "freeze":
+                monkeypatch.setattr(hosts, "SILENT_S", 3.0)
+            else:
+                monkeypatch.setattr(lanes, "STUCK_S", 3.0)
+                monkeypatch.setattr(lanes, "STUCK_TIMES", 1.0)
+
+    lanes.run(plan(tmp_path / "out"), 2, watch)
     assert finished(tmp_path / "out") == undisturbed
-    reason = {"freeze": "silent for 3 s", "hang": "no image for 3 s"}[how]
-    assert f"ended ({reason}), 3 images are made anew" in caplog.text
+    reason = {"freeze": "silent for 3 s", "hang": r"no image for \d+ s"}[how]
+    assert re.search(rf"ended \({reason}\), 3 images are made anew", caplog.text)
 
 
 def test_a_lane_that_says_nothing_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +187,10 @@ def test_lanes_die_with_a_killed_parent(tmp_path: Path) -> None:
     until(lambda: _lane_processes(tmp_path) == [])
 
 
-def test_lanes_outlive_whoever_read_what_they_print(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_lanes_outlive_whoever_read_what_they_print(
+    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     code = (
         "import pathlib, sys; from irgen import lanes; from tests import test_lanes\n"
         "lanes.COMMAND = (sys.executable, '-m', 'tests.fake_lanes')\n"
@@ -214,9 +223,9 @@ def test_without_gpus_lanes_share_the_cores_and_are_not_started_unasked(monkeypa
 
 def _lane_processes(folder: Path) -> list[int]:
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or ())
-        if f"{folder}/out/_tmp/lanes.json" in line and process.status() != psutil.STATUS_ZOMBIE:
+        if f"{folder}/out/_tmp/lanes.json" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process.pid)
     return found
 

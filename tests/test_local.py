@@ -67,6 +67,7 @@ def test_the_nightly_build_is_scheduled_and_never_runs_beside_itself(ui: Ui) -> 
     while ui.call("/flow_runs/count", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}) == 0:
         assert time.monotonic() < deadline, "the server's scheduler made no run"
         time.sleep(0.5)
+    ui.pause_schedules()
 
 
 @pytest.mark.server

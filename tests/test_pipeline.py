@@ -111,7 +111,9 @@ def test_what_was_used_last_is_the_latest(tmp_path: Path) -> None:
     first = pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {}).ref
     other = FramesSettings(source="miniature", val_fraction=0.2)
     second = pipeline.run_stage(FRAMES, tmp_path, {"frames": other}, {}).ref
+    os.utime(first.folder / store.MANIFEST, ns=(0, 1))
     assert store.latest(first.folder.parent) == second
+    os.utime(second.folder / store.MANIFEST, ns=(0, 2))
     pipeline.run_stage(FRAMES, tmp_path, SECTIONS, {})
     assert store.latest(first.folder.parent) == first
 

@@ -1,5 +1,6 @@
 """Processes that train together, over a training of a few lines."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -32,7 +33,12 @@ def begun(out: Path) -> set[str]:
 
 
 def rank_processes() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "tests.fake_ranks" in " ".join(each.cmdline())]
+    found = []
+    for each in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "tests.fake_ranks" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
 
 
 def test_bars_of_the_first_are_shown_and_recorded_and_all_meet_at_one_place(tmp_path: Path) -> None:
@@ -45,6 +51,7 @@ def test_bars_of_the_first_are_shown_and_recorded_and_all_meet_at_one_place(tmp_
 
 def test_a_death_ends_all_and_every_ones_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRGEN_FAKE_RANK", "die")
+    monkeypatch.setattr(ranks, "LAST_WORDS_S", 60.0)
     said = r"2 processes ended early \(rank 0: RuntimeError: connection closed by peer; rank 1: exit code -9\)"
     with pytest.raises(ranks.RankError, match=f"(?s){said}.*run the same again"):
         ranks.run(plan(tmp_path), 2)

@@ -23,9 +23,17 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def cluster(s3_server: str) -> Iterator[Cluster]:
-    """A cluster whose lanes take a while for each image."""
-    with ray_cluster.running(IRGEN_FAKE_LANE="wait:0.1", **storage.environment(s3_server)) as running:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    opened = tmp_path_factory.mktemp("gate") / "open"
+    opened.touch()
+    return opened
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server: str, gate: Path) -> Iterator[Cluster]:
+    """A cluster whose lanes take a while for each image, and go on after the first when its gate is open."""
+    known = {"IRGEN_FAKE_LANE": "wait:0.1", "IRGEN_FAKE_GATE": str(gate), **storage.environment(s3_server)}
+    with ray_cluster.running(**known) as running:
         yield running
 
 
@@ -49,9 +57,10 @@ def lane_processes() -> list[int]:
 
 
 def test_a_lost_node_costs_the_shard_it_was_at_and_no_byte(
-    cluster: Cluster, tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    cluster: Cluster, gate: Path, tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.tell("add")
+    gate.unlink()
     heard: list[lanes.Progress] = []
     lost: list[int] = []
 
@@ -60,6 +69,7 @@ def test_a_lost_node_costs_the_shard_it_was_at_and_no_byte(
         if all(each.images for each in progress.lanes) and not lost:
             lost.append(progress.images)
             cluster.tell("lose")
+            gate.touch()
 
     caplog.set_level(logging.WARNING, "irgen.lanes")
     with executors.opened("ray") as where:
@@ -74,15 +84,22 @@ def test_a_lost_node_costs_the_shard_it_was_at_and_no_byte(
 
 
 def test_nodes_that_share_no_folder_make_the_same_bytes_and_a_lost_one_costs_its_shard(
-    cluster: Cluster, bucket: str, tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    gate: Path,
+    bucket: str,
+    tmp_path: Path,
+    undisturbed: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cluster.tell("add")
+    gate.unlink()
     lost: list[int] = []
 
     def lose(progress: lanes.Progress) -> None:
         if all(each.images for each in progress.lanes) and not lost:
             lost.append(progress.images)
             cluster.tell("lose")
+            gate.touch()
 
     wanted = plan(tmp_path / "out").model_copy(update={"exchange": f"s3://{bucket}/irgen"})
     monkeypatch.setattr(Path, "cwd", lambda: Path("/only/here"))
@@ -90,7 +107,7 @@ def test_nodes_that_share_no_folder_make_the_same_bytes_and_a_lost_one_costs_its
         lanes.run(wanted, 2, lose, where)
     assert finished(tmp_path / "out") == undisturbed
     assert lost
-    assert len(list(cluster.caches.glob("*/irgen/outputs/out/run.json"))) == 2
+    assert len(list(cluster.caches.glob("*/irgen/outputs/out/*/run.json"))) == 2
     assert storage.contents(bucket, "irgen") == {}
 
 

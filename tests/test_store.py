@@ -215,23 +215,21 @@ def test_shards_under_a_damaged_manifest_are_kept_for_their_records_vouch_for_th
 def test_two_runs_of_the_same_work_take_turns(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     order = []
-    waiting = threading.Event()
 
     def second() -> None:
-        waiting.set()
         with store.exclusive(tmp_path / "out"):
             order.append("second")
 
     thread = threading.Thread(target=second)
     with store.exclusive(tmp_path / "out") as out:
         thread.start()
-        waiting.wait()
-        thread.join(0.2)
+        while "waiting for the run that is at work there" not in caplog.text:
+            thread.join(0.05)
+            assert thread.is_alive()
         order.append("first")
         assert (out / "_tmp").is_dir()
     thread.join()
     assert order == ["first", "second"]
-    assert "waiting for the run that is at work there" in caplog.text
 
 
 def test_a_dead_run_holds_no_lock(tmp_path, repository):

@@ -85,7 +85,7 @@ def test_killed_at_random_moments_each_key_is_there_once(scratch, workers):
 def test_writing_many_shards_leaks_neither_memory_nor_handles(scratch):
     growth_percent, handles = soak.growth(scratch, shards=120)
     assert growth_percent < 1
-    assert handles == 0
+    assert handles <= 0  # what earlier tests left may be collected meanwhile
 
 
 def test_a_killed_writer_leaves_a_lock_that_nobody_holds(scratch):

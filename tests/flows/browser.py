@@ -101,18 +101,22 @@ class Browser:
         return {urlsplit(url).hostname or "" for url in sent if not url.startswith(("data:", "blob:", "chrome"))}
 
     def _press(self, path: str) -> None:
-        button = self._find(path)
-        self._driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-        self._until(button.is_displayed, f"{path} to be seen")
-        self._until(lambda: self._clicked(button), f"{path} to be free")
+        self._until(lambda: self._pressed(path), f"{path} to be there and free")
 
-    def _clicked(self, button: Any) -> bool:
-        """Press it, unless a message lies over it, which goes by itself."""
-        from selenium.common.exceptions import ElementClickInterceptedException
+    def _pressed(self, path: str) -> bool:
+        """Press it, unless it is not there yet, drawn anew at this moment, or under a message, which goes by itself."""
+        from selenium.common import exceptions
 
         try:
+            button = self._driver.find_element("xpath", path)
+            self._driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
             button.click()
-        except ElementClickInterceptedException:
+        except (
+            exceptions.NoSuchElementException,
+            exceptions.StaleElementReferenceException,
+            exceptions.ElementNotInteractableException,
+            exceptions.ElementClickInterceptedException,
+        ):
             return False
         return True
 

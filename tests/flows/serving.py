@@ -17,9 +17,9 @@ import psutil
 import pytest
 import yaml
 
-from flows import local
+from flows import automation, local
 
-UP_S = 300
+UP_S = 900
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 TINY: dict[str, Any] = {
@@ -82,6 +82,13 @@ class Ui:
         found = self.call(f"/deployments/name/{deployment}")
         run_id: str = self.call(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]
         return run_id
+
+    def pause_schedules(self) -> None:
+        """Let no run begin by itself: the nightly one would take the cores for ten minutes."""
+        for deployment in self.call("/deployments/filter", {}):
+            for schedule in deployment["schedules"]:
+                address = f"{self.url}/api/deployments/{deployment['id']}/schedules/{schedule['id']}"
+                automation.call("PATCH", address, {"active": False})
 
     def state(self, run_id: str) -> dict[str, Any]:
         state: dict[str, Any] = self.call(f"/flow_runs/{run_id}")["state"]

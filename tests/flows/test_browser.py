@@ -1,6 +1,6 @@
 """What a person does in Prefect's pages, done by a browser against a running `irgen ui`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ui(data: Path) -> Iterator[Ui]:
     with serving.serving(data) as running:
+        running.pause_schedules()
         yield running
 
 
@@ -52,7 +53,7 @@ def test_a_failed_build_goes_on_at_the_stage_that_failed(ui: Ui, browser: Browse
     browser.click("Retry")
     browser.see("This will retry flow run")
     browser.click("Retry")
-    serving.until(lambda: ui.state(building)["id"] != failed["id"], "the retry")
+    _until_or_again(browser, "Retry", lambda: ui.state(building)["id"] != failed["id"])
     browser.rest()
     mended = ui.end(building, before=failed["id"])
     assert mended["type"] == "COMPLETED", mended["message"]
@@ -109,15 +110,22 @@ def _submit(ui: Ui, browser: Browser) -> str:
     """Send the form and return the run of samples that it asked for."""
     before = _runs(ui)
     browser.click("Submit")
-    try:
-        serving.until(lambda: _runs(ui) != before, "the run that was asked for", seconds=30)
-    except AssertionError:
-        # SQLite refuses a write while another is under way; the page then says so, and a person clicks again.
-        browser.click("Submit")
-        serving.until(lambda: _runs(ui) != before, "the run that was asked for")
+    _until_or_again(browser, "Submit", lambda: _runs(ui) != before)
     browser.rest()
     (run_id,) = _runs(ui) - before
     return run_id
+
+
+def _until_or_again(browser: Browser, button: str, done: Callable[[], bool]) -> None:
+    """Wait for what a click asked for, and click again where nothing comes of it.
+
+    SQLite refuses a write while another is under way; the page then says so, and a person clicks again.
+    """
+    try:
+        serving.until(done, f"what {button} asks for", seconds=75)  # longer than SQLite waits for the other write
+    except AssertionError:
+        browser.click(button)
+        serving.until(done, f"what {button} asks for")
 
 
 def _runs(ui: Ui) -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests import ray_cluster, storage
 from tests.flows import serving
-from tests.flows.serving import Ui, until
+from tests.flows.serving import UP_S, Ui, until
 from tests.flows.test_faults import assert_whole, committed_shards, data, parameters, undisturbed
 from tests.ray_cluster import Cluster
 from tests.storage import s3_server
@@ -39,14 +39,15 @@ def ui(request: pytest.FixtureRequest, cluster: Cluster, storage_of_nodes: dict[
     shared = {**storage_of_nodes, "RAY_ADDRESS": cluster.address, "IRGEN_EXCHANGE": request.param}
     cluster.tell("add")
     with serving.serving(data, **shared, **ray_cluster.LOOPBACK) as running:
+        running.pause_schedules()
         yield running
 
 
 def test_a_killed_node_costs_no_run(ui: Ui, cluster: Cluster, data: Path, undisturbed: bytes) -> None:
     begun = ui.start("samples/irgen", {**parameters(data), "executor": "ray"})
-    until(lambda: sum("on node" in line for line in ui.logged(begun)) == 2, "two lanes on two nodes")
-    until(lambda: committed_shards(data) > 0, "the first shard")
+    until(lambda: sum("on node" in line for line in ui.logged(begun)) >= 2, "two lanes on two nodes", UP_S)
+    until(lambda: committed_shards(data) > 0, "the first shard", UP_S)
     cluster.tell("lose")
     assert ui.end(begun)["type"] == "COMPLETED"
-    assert any("its node or its Ray worker is gone" in line for line in ui.logged(begun))
+    until(lambda: any("its node or its Ray worker is gone" in line for line in ui.logged(begun)), "the lost lane's end")
     assert_whole(data, undisturbed)
