@@ -4,10 +4,12 @@ import contextlib
 import ctypes
 import functools
 import gc
+import itertools
 import sys
 from collections.abc import Iterator
 
 import torch
+from torch.nn import functional
 
 from irgen.settings import Precision
 
@@ -62,6 +64,27 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def rows_at_once(wanted: int) -> int:
+    """Return how many rows a network takes at once where no row's bits may depend on its place among them.
+
+    That is as many as are wanted on a GPU and on most CPUs; one where the CPU adds up other rows in another order (MKL
+    on a CPU without AVX-512).
+    """
+    return wanted if torch.cuda.is_available() or _cpu_treats_rows_alike() else 1
+
+
+@functools.cache
+def _cpu_treats_rows_alike() -> bool:
+    """Return whether equal rows have equal products: of batches and lengths that fill no block of a kernel's evenly."""
+    chance = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 32, generator=chance)
+    for length, batch in itertools.product((1, 2, 5, 7), (4, 8, 16)):
+        products = functional.linear(torch.randn(length, 32, generator=chance).repeat(batch, 1, 1), weight)
+        if not torch.equal(products, products[:1].expand_as(products)):
+            return False
+    return True
 
 
 def dtype(precision: Precision) -> torch.dtype:

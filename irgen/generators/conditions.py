@@ -9,12 +9,13 @@ from typing import Any, Self
 
 import torch
 
+from irgen import devices
 from irgen.generators import loading
 
 log = logging.getLogger(__name__)
 
 TEXTS_AT_ONCE = 4
-"""Rows of every text encoder's forward."""
+"""Rows of every text encoder's forward, where the device takes them at once."""
 
 Rows = Mapping[str, torch.Tensor]
 """What a network reads beside latents and time, by name; a row each along the first dimension."""
@@ -54,7 +55,7 @@ def encode_rows(
 
     Args:
         texts: prompts, at least one; repeats are encoded once.
-        encode: encodes exactly `TEXTS_AT_ONCE` texts, a row each.
+        encode: encodes some texts, always as many, a row each.
 
     Returns:
         A row each text, on the CPU.
@@ -63,7 +64,7 @@ def encode_rows(
     unlike = list(different)
     parts: list[dict[str, torch.Tensor]] = []
     with torch.no_grad(), loading.quiet():
-        for batch in fixed_batches(len(unlike), TEXTS_AT_ONCE):
+        for batch in fixed_batches(len(unlike), devices.rows_at_once(TEXTS_AT_ONCE)):
             encoded = encode([unlike[row] for row in batch])
             parts.append({name: one[: len(set(batch))].cpu() for name, one in encoded.items()})
     index = torch.tensor([different[text] for text in texts])

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from irgen import devices
 from irgen.generators import placing
 from irgen.generators.conditions import Conditions, Rows, encode_rows, fixed_batches
 from irgen.generators.levels import Levels
@@ -79,16 +80,16 @@ class Engine:
 
         Args:
             family: its encoders may be away where `encode` is not needed.
-            batch_size: images of every forward.
-            decode_batch: images of every decoding.
+            batch_size: images of every forward, where the device treats them alike (`devices.rows_at_once`).
+            decode_batch: images of every decoding, likewise.
         """
         self.family = family
         self.steps = family.levels.steps
         self.latent_shape = family.latent_shape
         self.nfe_per_forward = 2 if family.guidance > 1 else 1
         self.nfe = 0
-        self._batch_size = batch_size
-        self._decode_batch = decode_batch
+        self._batch_size = devices.rows_at_once(batch_size)
+        self._decode_batch = devices.rows_at_once(decode_batch)
         self._device = next(family.denoiser.parameters()).device
         self._times = family.levels.times.to(self._device)
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from irgen import files, weights
+from irgen import devices, files, weights
 from irgen.captions.forms import grayscale
 from irgen.errors import WeightsError
 from irgen.miniature import clip_dir
@@ -93,12 +93,12 @@ class Clip:
     @torch.inference_mode()
     def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode any number of images in batches of one fixed, padded shape: no image depends on its neighbours."""
-        return in_fixed_batches(self.encode_images, IMAGES_PER_FORWARD, pixels)
+        return in_fixed_batches(self.encode_images, devices.rows_at_once(IMAGES_PER_FORWARD), pixels)
 
     @torch.inference_mode()
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """Encode any number of texts in batches of one fixed, padded shape: no text depends on its neighbours."""
-        return in_fixed_batches(self.encode_texts, TEXTS_PER_FORWARD, self.tokenizer(list(texts)))
+        return in_fixed_batches(self.encode_texts, devices.rows_at_once(TEXTS_PER_FORWARD), self.tokenizer(list(texts)))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)

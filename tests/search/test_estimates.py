@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from irgen.search import estimates
 from irgen.search.halving import halving_nfe
 
-RNG = np.random.default_rng(3)
-
 
 def test_the_expected_best_is_the_mean_over_all_subsets():
-    values = RNG.standard_normal((3, 7))
+    values = np.random.default_rng(3).standard_normal((3, 7))
     expected = [[np.mean([max(some) for some in combinations(row, n)]) for n in range(1, 8)] for row in values]
     assert np.allclose(estimates.expected_best(values), expected)
 
@@ -34,7 +32,7 @@ def test_the_cost_is_what_the_search_itself_spends(pairs):
 
 
 def test_perfect_previews_keep_the_best_of_all_that_were_begun():
-    z = estimates.standardised(np.repeat(RNG.standard_normal((4, 30, 1)), 6, axis=2), seed=0)
+    z = estimates.standardised(np.repeat(np.random.default_rng(3).standard_normal((4, 30, 1)), 6, axis=2), seed=0)
     begun = estimates.expected_best(z[:, :, -1])[:, 19]
     found = estimates.scores(z, ((20, 2), (6, 4), (1, 6)), seed=0)
     assert np.allclose(found, begun, atol=0.1) and not np.allclose(found, z[:, :, -1].max(axis=1), atol=0.1)

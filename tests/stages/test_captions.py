@@ -78,5 +78,5 @@ def test_the_models_weights_are_part_of_the_identity(tmp_path: Path, monkeypatch
     (tmp_path / "model.safetensors").write_bytes(b"1")
     settings = CaptionsSettings(captioner="vlm", vlm_model=str(tmp_path))
     first = stage.externals(settings)
-    (tmp_path / "model.safetensors").write_bytes(b"2")
+    (tmp_path / "model.safetensors").write_bytes(b"22")
     assert stage.externals(settings) != first
