@@ -186,5 +186,7 @@ def test_a_process_that_cannot_live_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{local.free_port()}/api")
+    for name in ("LOGGING_HANDLERS_CONSOLE_LEVEL", "LOGGING_EXTRA_LOGGERS", "FLOWS_HEARTBEAT_FREQUENCY"):
+        monkeypatch.setenv(f"PREFECT_{name}", "")  # it sets these; put back for the tests after this one
     with pytest.raises(local.ServerError, match="no Prefect server answers"):
         local.build(Path("manifests/miniature.yaml"), tmp_path, None, None, 0, debug=False)
