@@ -62,10 +62,11 @@ def test_any_number_of_lanes_makes_the_same_bytes(tmp_path: Path, undisturbed: d
     assert not any(each.running for each in end.lanes) and all(each.memory_mb > 1 for each in end.lanes)
 
 
-def test_a_killed_lane_costs_its_shard_and_is_started_again(
-    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["die:2", "unreachable"])
+def test_a_lane_that_is_killed_or_not_answered_costs_its_shard_and_is_started_again(
+    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setenv("IRGEN_FAKE_LANE", "die:2")
+    monkeypatch.setenv("IRGEN_FAKE_LANE", how)
     heard: list[lanes.Progress] = []
     lanes.run(plan(tmp_path / "out"), 1, heard.append)
     assert finished(tmp_path / "out") == undisturbed
@@ -111,16 +112,6 @@ def test_a_lane_is_started_again_after_a_while(
         lanes.run(plan(tmp_path / "out"), 1)
     assert time.monotonic() - started > 2
     assert [text for text in ("started again\n", "started again in 2 s", "go on without it") if text in caplog.text]
-
-
-def test_what_does_not_answer_once_costs_a_start(
-    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IRGEN_FAKE_LANE", "unreachable")
-    heard: list[lanes.Progress] = []
-    lanes.run(plan(tmp_path / "out"), 1, heard.append)
-    assert finished(tmp_path / "out") == undisturbed
-    assert [each.starts for each in heard[-1].lanes] == [2]
 
 
 @pytest.mark.parametrize("how", ["freeze", "hang"])
